@@ -1,0 +1,55 @@
+import type { Digest } from '@graft/sdk/format/digest.ts'
+import type { Operation, OperationKind } from '@graft/sdk/format/operations.ts'
+
+/** An adapter ready for a bank: operations and their tensors as f32, shapes as the manifest states them. */
+export interface LoadedAdapter {
+  digest: Digest
+  operations: Operation[]
+  tensors: Map<string, { shape: number[]; data: Float32Array }>
+}
+
+export interface EngineInfo {
+  base: { name: string; digest: Digest }
+  vocab: number
+  hidden: number
+  layers: number
+  maxPositions: number
+  /** Most sequences open at once. */
+  slots: number
+  operations: OperationKind[]
+  precision: 'fp32' | 'fp16' | 'int8' | 'int4'
+  /** Changes whenever the arithmetic may: engine version, onnxruntime version, precision. */
+  build: string
+  bankBudgetBytes: number
+}
+
+/** New tokens of one sequence in one step: a prompt chunk or the token just sampled. */
+export interface StepRow {
+  sequence: number
+  tokenIds: number[]
+  logits: 'none' | 'last' | 'all'
+}
+
+export interface RowResult {
+  sequence: number
+  /** [tokens asked for, vocab]; empty when none were asked for. */
+  logits: Float32Array
+  /** false: this row's values overflowed; it alone fails. */
+  finite: boolean
+}
+
+/**
+ * One base model and a bank of adapters. Calls are serialised by the caller: one step at a time;
+ * load and unload may run while a step runs.
+ */
+export interface Engine extends AsyncDisposable {
+  readonly info: EngineInfo
+  /** Puts an adapter into the bank. @throws ERR_BANK_FULL, ERR_OPERATION_UNSUPPORTED, ERR_TENSOR_SHAPE */
+  load(adapter: LoadedAdapter): Promise<{ bytes: number }>
+  /** @throws when an open sequence uses it: the caller pins. */
+  unload(digest: Digest): Promise<void>
+  /** Opens a KV slot for a sequence run with a weighted sum of banked adapters; [] = the base alone. */
+  open(sequence: number, adapters: { digest: Digest; weight: number }[]): Promise<void>
+  close(sequence: number): Promise<void>
+  step(rows: StepRow[]): Promise<{ rows: RowResult[]; ms: number }>
+}

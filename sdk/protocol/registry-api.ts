@@ -1,0 +1,170 @@
+import type { Digest } from '../format/digest.ts'
+import type { BaseIdentity, SignedEnvelope } from '../format/manifest.ts'
+import type { OperationKind } from '../format/operations.ts'
+import type { Scope } from './tokens.ts'
+
+/*
+ * The registry's HTTP surface. Bodies are JSON unless said; errors are ErrorBody. `auth` = Bearer access token.
+ *
+ *   GET  /healthz
+ *   GET  /.well-known/jwks.json                       JSON Web Key Set of the issuer (kid per key)
+ *   POST /v1/setup                                    SetupRequest -> TokenAnswer      (one-time code, once)
+ *   GET  /v1/whoami                                   auth -> WhoAmI
+ *   POST /v1/users                                    auth admin: UserRequest -> TokenAnswer (token of that user's org)
+ *   POST /v1/orgs                                     auth: OrgRequest -> Org          (caller becomes owner)
+ *   POST /v1/orgs/:org/members                        auth admin: MemberRequest -> {}
+ *   POST /v1/tokens                                   auth: TokenRequest -> TokenAnswer (never more than the caller has)
+ *   DELETE /v1/tokens/:jti                            auth: -> {}
+ *   GET  /v1/revocations                              -> Revocations                   (ETag; polled by the edge)
+ *   POST /v1/orgs/:org/keys                           auth publish: PublisherKey -> PublisherKey
+ *   GET  /v1/orgs/:org/keys                           -> { keys: PublisherKey[] }
+ *   POST /v1/bases                                    auth publish: BaseRecord -> BaseRecord (idempotent by digest)
+ *   GET  /v1/bases/:digest                            -> BaseRecord
+ *   GET  /v1/bases?name=                              -> { bases: BaseRecord[] }  (without tensors)
+ *   POST /v1/publish                                  auth publish: PublishRequest -> PublishAnswer
+ *   PUT  /v1/publish/:id/blobs/:digest                auth publish: raw bytes -> {}
+ *   POST /v1/publish/:id/complete                     auth publish -> PublishAnswer
+ *   GET  /v1/publish/:id                              auth publish -> PublishAnswer
+ *   GET  /v1/packages?org=&q=                         auth optional -> { packages: PackageSummary[] }
+ *   GET  /v1/packages/:scope/:name                    auth optional -> PackageRecord   (:scope with its @)
+ *   PUT  /v1/packages/:scope/:name/tags/:tag          auth publish: { version } -> {}
+ *   GET  /v1/resolve?ref=&base=&operations=           auth optional -> Resolution      (ETag; digest refs immutable)
+ *   GET  /v1/manifests/:digest                        auth or capability -> VersionRecord (immutable)
+ *   GET  /v1/blobs/:digest                            auth or capability -> bytes (immutable; Range)
+ *   POST /v1/capabilities                             auth infer: { manifest } -> { token, expiresAt }
+ *
+ * A private package that the caller may not read answers like one that does not exist.
+ */
+
+export interface SetupRequest {
+  code: string
+  user: string
+  org: string
+}
+export interface UserRequest {
+  user: string
+  /** Created when new, owned by the user. */
+  org: string
+}
+export interface OrgRequest {
+  name: string
+}
+export interface Org {
+  name: string
+  createdAt: string
+  epoch: number
+}
+export interface MemberRequest {
+  user: string
+  role: 'owner' | 'publisher' | 'reader'
+}
+export interface TokenRequest {
+  org: string
+  name: string
+  scopes: Scope[]
+  /** Seconds from now; at most 366 days. */
+  expiresIn: number
+}
+export interface TokenAnswer {
+  token: string
+  jti: string
+  expiresAt: string
+}
+export interface WhoAmI {
+  sub: string
+  tenant: string
+  scopes: Scope[]
+  orgs: { name: string; role: string }[]
+}
+export interface Revocations {
+  /** Revoked token ids not yet expired. */
+  tokens: string[]
+  /** Lowest valid epoch per tenant. */
+  epochs: Record<string, number>
+}
+
+/** A publisher's public key; kid is the RFC 7638 thumbprint. */
+export interface PublisherKey {
+  kid: string
+  jwk: JsonWebKey
+  status: 'active' | 'revoked'
+  createdAt: string
+}
+
+/** A base as the registry knows it: identity plus the safetensors headers' names, dtypes and shapes. */
+export interface BaseRecord {
+  /** sha256 of the canonical JSON of `identity`. */
+  digest: Digest
+  identity: BaseIdentity
+  tensors: { name: string; dtype: string; shape: number[] }[]
+}
+
+export type Visibility = 'public' | 'private'
+
+export interface PublishRequest {
+  /** Signed manifest; the payload is the canonical manifest bytes. */
+  envelope: SignedEnvelope
+  /** Signed statements about the manifest's digest (goldens first of all). */
+  attestations: SignedEnvelope[]
+  visibility: Visibility
+  /** Dist-tags to move to this version. @default ["latest"] */
+  tags?: string[]
+  /** Blobs that the manifest and its attestations name. */
+  blobs: { digest: Digest; size: number }[]
+}
+export type PublishState = 'uploading' | 'verifying' | 'published' | 'failed'
+export interface PublishAnswer {
+  id: string
+  state: PublishState
+  /** Blobs still to be sent. */
+  missing: { digest: Digest; size: number; url: string }[]
+  digest: Digest
+  name: string
+  version: string
+  failure?: { code: string; message: string }
+}
+
+export interface PackageSummary {
+  name: string
+  description: string
+  visibility: Visibility
+  latest: string | null
+  base: { name: string; digest: Digest }
+}
+export interface PackageRecord {
+  name: string
+  visibility: Visibility
+  tags: Record<string, string>
+  versions: {
+    version: string
+    digest: Digest
+    base: { name: string; digest: Digest }
+    operations: OperationKind[]
+    family: string
+    size: number
+    publishedAt: string
+  }[]
+}
+
+export interface Resolution {
+  ref: string
+  name: string
+  version: string
+  digest: Digest
+  base: { name: string; digest: Digest }
+  operations: OperationKind[]
+  /** Bytes of adapter.safetensors. */
+  size: number
+  visibility: Visibility
+  /** Newer candidates that were passed over, and why. */
+  skipped: { version: string; reason: string }[]
+}
+
+export interface VersionRecord {
+  digest: Digest
+  envelope: SignedEnvelope
+  attestations: SignedEnvelope[]
+  /** Keys that the signatures name, as the registry holds them. */
+  keys: PublisherKey[]
+  publishedAt: string
+}
