@@ -1,0 +1,125 @@
+import { isDecimal } from './decimal.ts'
+import { createGuards, type Fields } from './guards.ts'
+import { type Activation, OPERATIONS, type Operation, type OperationKind } from './operations.ts'
+
+const { fail, exactly, object, string, list, boolean, integer, oneOf } =
+  createGuards('ERR_MANIFEST_INVALID')
+
+export const ACTIVATIONS = [
+  'relu',
+  'gelu',
+  'gelu_new',
+  'silu',
+  'tanh',
+  'sigmoid',
+  'leaky_relu',
+  'linear',
+] as const satisfies readonly Activation[]
+
+type Check = (value: unknown, where: string) => unknown
+
+const count: Check = (value, where) => integer(value, where, 1)
+const decimal: Check = (value, where) =>
+  isDecimal(value) ? value : fail(where, 'a decimal string in its shortest form', value)
+const one =
+  (...values: string[]): Check =>
+  (value, where) =>
+    oneOf(value, where, values)
+/** Dotted module path; "::" divides a path from a slot in tensor names, so no path holds it. */
+const path: Check = (value, where) =>
+  /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/.test(string(value, where))
+    ? value
+    : fail(where, 'a dotted module path', value)
+const shape: Check = (value, where) =>
+  list(value, where).map((dim, i) => integer(dim, `${where}[${i}]`, 1))
+const rows: Check = (value, where) => {
+  const numbers = list(value, where).map((row, i) => integer(row, `${where}[${i}]`, 0))
+  if (numbers.length === 0 || numbers.some((row, i) => i > 0 && row <= numbers[i - 1]!))
+    fail(where, 'ascending row numbers, at least one', value)
+  return numbers
+}
+const scaling: Check = (value, where) =>
+  value === 'learned' || value === 'channel' ? value : decimal(value, where)
+
+const linear = { site: path, in: count, out: count }
+
+/** Fields and slots of each kind; a name that ends in "?" may be absent. */
+const KINDS: Record<OperationKind, { fields: Record<string, Check>; slots: string[] }> = {
+  low_rank: {
+    fields: { ...linear, rank: count, scale: decimal },
+    slots: ['A', 'B', 'Bbias?'],
+  },
+  magnitude: { fields: { ...linear, rank: count, scale: decimal }, slots: ['A', 'B', 'm'] },
+  scale: { fields: { site: path, side: one('input', 'output'), size: count }, slots: ['l'] },
+  bottleneck: {
+    fields: {
+      site: path,
+      placement: one('attention', 'ffn', 'parallel_attention', 'parallel_ffn'),
+      hidden: count,
+      reduced: count,
+      activation: one(...ACTIVATIONS),
+      originalLnBefore: boolean,
+      originalLnAfter: boolean,
+      residual: one('before_ln', 'after_ln', 'post_add'),
+      adapterResidualBeforeLn: boolean,
+      scaling,
+    },
+    slots: [
+      ...['downW', 'downB?', 'upW', 'upB?', 'lnBeforeW?', 'lnBeforeB?', 'lnAfterW?', 'lnAfterB?'],
+      ...['gateW?', 'gateB?', 'scaling?'],
+    ],
+  },
+  prefix: {
+    fields: { site: path, kvHeads: count, headDim: count, virtualTokens: count },
+    slots: ['k', 'v'],
+  },
+  prompt: { fields: { site: path, virtualTokens: count, hidden: count }, slots: ['E'] },
+  replace: {
+    fields: { site: path, param: one('weight', 'bias'), shape, 'rows?': rows },
+    slots: ['value'],
+  },
+  dense: { fields: linear, slots: ['dW'] },
+}
+
+function checkTogether(op: Fields, where: string): void {
+  if (op['op'] === 'bottleneck') {
+    const slots = op['slots'] as Fields
+    const learned = op['scaling'] === 'learned' || op['scaling'] === 'channel'
+    if (learned !== Object.hasOwn(slots, 'scaling'))
+      fail(`${where}.slots.scaling`, learned ? 'present' : 'absent', slots['scaling'])
+    for (const [bias, weight] of [
+      ['lnBeforeB', 'lnBeforeW'],
+      ['lnAfterB', 'lnAfterW'],
+      ['gateB', 'gateW'],
+    ] as const)
+      if (Object.hasOwn(slots, bias) && !Object.hasOwn(slots, weight))
+        fail(`${where}.slots.${weight}`, `present where ${bias} is`, undefined)
+  }
+  if (op['op'] === 'replace' && op['rows'] !== undefined) {
+    const [first] = op['shape'] as number[]
+    if (first !== (op['rows'] as number[]).length)
+      fail(`${where}.shape`, `${(op['rows'] as number[]).length} rows`, op['shape'])
+  }
+}
+
+/**
+ * Unknown kinds and unknown fields are refused: an operation half understood computes something else.
+ * @throws ERR_MANIFEST_INVALID
+ */
+export function parseOperation(value: unknown, where: string): Operation {
+  const kind = oneOf(
+    object(value, where)['op'],
+    `${where}.op`,
+    Object.keys(OPERATIONS) as OperationKind[],
+  )
+  const { fields, slots } = KINDS[kind]
+  const op = exactly(value, where, ['op', 'slots', ...Object.keys(fields)])
+  for (const [name, check] of Object.entries(fields)) {
+    const key = name.replace('?', '')
+    if (Object.hasOwn(op, key)) check(op[key], `${where}.${key}`)
+  }
+  const filled = exactly(op['slots'], `${where}.slots`, slots)
+  for (const [slot, tensor] of Object.entries(filled)) string(tensor, `${where}.slots.${slot}`)
+  checkTogether(op, where)
+  return op as unknown as Operation
+}
