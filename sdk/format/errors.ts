@@ -82,6 +82,8 @@ export const ERRORS = {
   // money
   ERR_NO_BALANCE: row(402, 'limit'),
   ERR_RATE_LIMITED: row(429, 'limit'),
+  ERR_IDEMPOTENCY_IN_FLIGHT: row(409, 'conflict'),
+  ERR_IDEMPOTENCY_MISMATCH: row(422, 'conflict'),
   ERR_LEDGER_UNAVAILABLE: row(503, 'unavailable'),
   ERR_LEDGER_RANGE: row(400, 'limit'),
   ERR_HOLD_UNKNOWN: row(404, 'notFound'),

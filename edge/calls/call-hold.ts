@@ -1,0 +1,90 @@
+import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
+import type { Nanos } from '@graft/sdk/protocol/ledger.ts'
+import type { Settlement, TenantBook } from '../ledger/tenant-book.ts'
+
+/** Milliseconds from its last renewal after which a hold returns by itself: what a crash of the edge costs a tenant. */
+export const HOLD_MS = 120_000
+const RENEW_EVERY_MS = 30_000
+const SETTLE_ATTEMPTS = 3
+
+/** Money refusals pass as they are; anything else means that the ledger cannot be trusted now, so nothing is served. */
+async function failClosed<T>(doing: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (cause) {
+    if (isGraftError(cause) && cause.code !== 'ERR_INTERNAL') throw cause
+    throw new GraftError(
+      'ERR_LEDGER_UNAVAILABLE',
+      `the ledger could not ${doing}; nothing was charged, try again`,
+      { cause, retryAfter: 2 },
+    )
+  }
+}
+
+/** Money set aside for one call. Takes it, keeps it alive, and resolves it exactly once. */
+export interface CallHold {
+  readonly holdId: string
+  /** Nano-units held now. */
+  readonly held: () => Nanos
+  /** Holds at least `amount`, or throws ERR_NO_BALANCE and holds what it held. */
+  cover(amount: Nanos, block: Nanos): Promise<void>
+  settle(settlement: Omit<Settlement, 'holdId'>): Promise<void>
+  release(memo: string, receipt: string | null): Promise<void>
+}
+
+export async function takeHold(options: {
+  book: TenantBook
+  holdId: string
+  requestId: string
+  amount: Nanos
+  clock: () => Date
+}): Promise<CallHold> {
+  const { book, holdId, requestId, amount, clock } = options
+  const now = () => clock().getTime()
+  // What a crash left behind must not starve the tenant until somebody's timer runs.
+  await failClosed('expire holds', book.expireDue(now()))
+  await failClosed(
+    'take a hold',
+    book.hold({ holdId, requestId, amount, expiresAt: now() + HOLD_MS }),
+  )
+  let held = amount
+  const renewal = setInterval(() => {
+    // A renewal that fails is tried again; if none succeeds the hold expires and the call is free.
+    book.renew({ holdId, expiresAt: now() + HOLD_MS }).catch(() => {})
+  }, RENEW_EVERY_MS)
+
+  async function resolve(receipt: string | null, attempt: () => Promise<unknown>): Promise<void> {
+    clearInterval(renewal)
+    for (let tries = 1; ; tries++) {
+      try {
+        await attempt()
+        return
+      } catch (error) {
+        const resolved = isGraftError(error) && error.code === 'ERR_HOLD_RESOLVED'
+        // An earlier attempt may have succeeded with its answer lost: then our receipt is there.
+        if (resolved && tries > 1 && receipt !== null)
+          if ((await book.receipt(requestId).catch(() => null)) === receipt) return
+        if (resolved || tries === SETTLE_ATTEMPTS)
+          throw new GraftError(
+            'ERR_LEDGER_UNAVAILABLE',
+            'the call could not be settled; nothing was charged',
+            { cause: error },
+          )
+      }
+    }
+  }
+
+  return {
+    holdId,
+    held: () => held,
+    async cover(amount, block) {
+      if (amount <= held) return
+      const more = Math.max(amount - held, block)
+      await failClosed('extend a hold', book.extend({ holdId, amount: more }))
+      held += more
+    },
+    settle: (settlement) =>
+      resolve(settlement.receipt, () => book.settle({ holdId, ...settlement })),
+    release: (memo, receipt) => resolve(receipt, () => book.release({ holdId, memo, receipt })),
+  }
+}

@@ -1,0 +1,41 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import type { SyncSql } from '../ledger/sql.ts'
+
+const MIGRATIONS = new URL('../../infra/migrations/ledger/', import.meta.url)
+
+/** Texts of the ledger's migrations, in order. */
+export const ledgerMigrations = (): string[] =>
+  readdirSync(MIGRATIONS)
+    .filter((name) => name.endsWith('.sql'))
+    .sort()
+    .map((name) => readFileSync(new URL(name, MIGRATIONS), 'utf8'))
+
+/** @param path a file, or ":memory:". A commit is on the disk when it returns (synchronous=FULL). */
+export function openSqlite(path: string): SyncSql & { close(): void } {
+  const db = new DatabaseSync(path)
+  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;')
+  const prepared = new Map<string, StatementSync>()
+  function statement(text: string): StatementSync {
+    const known = prepared.get(text) ?? db.prepare(text)
+    prepared.set(text, known)
+    return known
+  }
+  return {
+    query: <Row>(text: string, ...values: SQLInputValue[]) =>
+      statement(text).all(...values) as Row[],
+    script: (text) => db.exec(text),
+    transaction(body) {
+      db.exec('BEGIN IMMEDIATE')
+      try {
+        const result = body()
+        db.exec('COMMIT')
+        return result
+      } catch (error) {
+        db.exec('ROLLBACK')
+        throw error
+      }
+    },
+    close: () => db.close(),
+  }
+}
