@@ -96,7 +96,7 @@ export function openBook({ sql, tenant, currency, clock }: BookOptions): BookOpe
       totals.find((row) => row.account === account)?.amount ?? 0
     const [available, held] = [of('available'), of('held')]
     // What left the tenant's two accounts is what authors and the platform got.
-    return { tenant, currency, available, held, spent: -of('funding') - available - held }
+    return { tenant, currency, available, held, spent: 0 - of('funding') - available - held }
   }
 
   function assertAvailable(amount: Nanos, what: string): void {

@@ -22,10 +22,18 @@ export class RunnerFailure extends Error {
   override name = 'RunnerFailure'
   readonly code: ErrorCode
   readonly retryable: boolean
-  constructor(code: ErrorCode, message: string, retryable: boolean, options?: ErrorOptions) {
+  /** Seconds, as the runner said. */
+  readonly retryAfter: number | undefined
+  constructor(
+    code: ErrorCode,
+    message: string,
+    retryable: boolean,
+    options?: ErrorOptions & { retryAfter?: number },
+  ) {
     super(message, options)
     this.code = code
     this.retryable = retryable
+    this.retryAfter = options?.retryAfter
   }
 }
 
@@ -115,7 +123,9 @@ async function refusal(runner: Runner, response: Response): Promise<RunnerFailur
   // The edge's own token being refused is the fleet's trouble, never the caller's.
   if (response.status === 401 || response.status === 403)
     return failure(runner, `refused the edge: ${message}`, true)
-  return new RunnerFailure(known, String(message), response.status >= 500)
+  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN)
+  const options = seconds > 0 ? { retryAfter: Math.ceil(seconds) } : {}
+  return new RunnerFailure(known, String(message), response.status >= 500, options)
 }
 
 const FRAME_TYPES = ['accepted', 'tokens', 'finish', 'done', 'error']
