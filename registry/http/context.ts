@@ -1,0 +1,6 @@
+import type { Context } from 'hono'
+
+export interface RegistryEnv {
+  Variables: { requestId: string }
+}
+export type RegistryContext = Context<RegistryEnv>

@@ -1,0 +1,169 @@
+import { GraftError } from '@graft/sdk/format/errors.ts'
+import type {
+  Org,
+  SetupRequest,
+  TokenAnswer,
+  TokenRequest,
+  UserRequest,
+} from '@graft/sdk/protocol/registry-api.ts'
+import { nowIso, type RegistryDeps } from '../deps.ts'
+import { eventRow } from '../packages/events.ts'
+import { first, type SqlStatement, sql } from '../stores/catalogue.ts'
+import { type Caller, requireScope } from './caller.ts'
+import { MAX_TOKEN_SECONDS, mintToken } from './mint.ts'
+import { ROLE_SCOPES, type Role, within } from './roles.ts'
+
+const insertUser = (name: string, operator: boolean, at: string): SqlStatement =>
+  sql('INSERT INTO users (name, operator, created_at) VALUES (?, ?, ?)', name, operator ? 1 : 0, at)
+const insertOrg = (name: string, at: string): SqlStatement =>
+  sql('INSERT INTO orgs (name, epoch, created_at) VALUES (?, 1, ?)', name, at)
+const insertMember = (org: string, user: string, role: Role, at: string): SqlStatement =>
+  sql('INSERT INTO members (org, user, role, created_at) VALUES (?, ?, ?, ?)', org, user, role, at)
+
+export const userExists = async (deps: RegistryDeps, name: string): Promise<boolean> =>
+  (await first(deps.catalogue, 'SELECT name FROM users WHERE name = ?', name)) !== null
+
+export const findOrg = (deps: RegistryDeps, name: string) =>
+  first<{ name: string; epoch: number; created_at: string }>(
+    deps.catalogue,
+    'SELECT name, epoch, created_at FROM orgs WHERE name = ?',
+    name,
+  )
+
+const roleIn = async (deps: RegistryDeps, org: string, user: string): Promise<Role | null> =>
+  (
+    await first<{ role: Role }>(
+      deps.catalogue,
+      'SELECT role FROM members WHERE org = ? AND user = ?',
+      org,
+      user,
+    )
+  )?.role ?? null
+
+const taken = (what: string, name: string) =>
+  new GraftError('ERR_NAME_TAKEN', `${what} "${name}" already exists; choose another name`)
+
+const ownToken = (deps: RegistryDeps, user: string, org: string, role: Role, epoch: number) =>
+  mintToken(deps, {
+    user,
+    org,
+    epoch,
+    name: 'first token',
+    scopes: [...ROLE_SCOPES[role]],
+    seconds: MAX_TOKEN_SECONDS,
+    kind: 'user',
+  })
+
+/** The first administrator and their organisation. @throws ERR_SETUP_DONE, ERR_UNAUTHENTICATED */
+export async function setUp(deps: RegistryDeps, request: SetupRequest): Promise<TokenAnswer> {
+  const done = () => new GraftError('ERR_SETUP_DONE', 'this registry already has its administrator')
+  const isDone = async () => (await first(deps.catalogue, 'SELECT id FROM setup')) !== null
+  if (await isDone()) throw done()
+  if (deps.setupCode === null || !(await sameText(request.code, deps.setupCode)))
+    throw new GraftError(
+      'ERR_UNAUTHENTICATED',
+      'the setup code is wrong; the operator finds it where the registry was started',
+    )
+  const { user, org } = request
+  const at = nowIso(deps)
+  const { answer, row } = await ownToken(deps, user, org, 'owner', 1)
+  try {
+    await deps.catalogue.batch([
+      sql('INSERT INTO setup (id, done_at) VALUES (1, ?)', at),
+      insertUser(user, true, at),
+      insertOrg(org, at),
+      insertMember(org, user, 'owner', at),
+      row,
+      eventRow(deps, { sub: `user:${user}`, tenant: org }, 'setup', org),
+    ])
+  } catch (e) {
+    if (await isDone()) throw done()
+    throw e
+  }
+  return answer
+}
+
+/** Compares digests, so that time tells nothing of how much of the code was right. */
+async function sameText(a: string, b: string): Promise<boolean> {
+  const hash = async (text: string) =>
+    new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))
+  const [x, y] = [await hash(a), await hash(b)]
+  return x.reduce((difference, byte, i) => difference | (byte ^ y[i]!), 0) === 0
+}
+
+/**
+ * A user, in a new organisation as its owner, or as a reader of one that the caller owns.
+ * @throws ERR_FORBIDDEN, ERR_NAME_TAKEN
+ */
+export async function createUser(
+  deps: RegistryDeps,
+  caller: Caller,
+  { user, org }: UserRequest,
+): Promise<TokenAnswer> {
+  requireScope(caller, 'admin')
+  if (!caller.operator)
+    throw new GraftError('ERR_FORBIDDEN', 'only an operator of this registry may create users')
+  if (await userExists(deps, user)) throw taken('user', user)
+  const existing = await findOrg(deps, org)
+  if (existing && (await roleIn(deps, org, caller.user)) !== 'owner')
+    throw taken('organisation', org)
+  const role: Role = existing ? 'reader' : 'owner'
+  const at = nowIso(deps)
+  const { answer, row } = await ownToken(deps, user, org, role, existing?.epoch ?? 1)
+  await deps.catalogue.batch([
+    insertUser(user, false, at),
+    ...(existing ? [] : [insertOrg(org, at)]),
+    insertMember(org, user, role, at),
+    row,
+    eventRow(deps, caller, 'user.create', `${user} in ${org}`),
+  ])
+  return answer
+}
+
+/** @throws ERR_FORBIDDEN, ERR_NAME_TAKEN */
+export async function createOrg(deps: RegistryDeps, caller: Caller, name: string): Promise<Org> {
+  requireScope(caller, 'admin')
+  if (await findOrg(deps, name)) throw taken('organisation', name)
+  const at = nowIso(deps)
+  await deps.catalogue.batch([
+    insertOrg(name, at),
+    insertMember(name, caller.user, 'owner', at),
+    eventRow(deps, caller, 'org.create', name),
+  ])
+  return { name, createdAt: at, epoch: 1 }
+}
+
+/**
+ * A program's token. It has at most the scopes of the token that asks, and lives no longer unless that one is an
+ * administrator's (else a short-lived token could renew itself for ever).
+ * @throws ERR_FORBIDDEN
+ */
+export async function createToken(
+  deps: RegistryDeps,
+  caller: Caller,
+  request: TokenRequest,
+): Promise<TokenAnswer> {
+  const { org: orgName, name, scopes, expiresIn: seconds } = request
+  const forbidden = (why: string) => new GraftError('ERR_FORBIDDEN', why)
+  const admin = caller.scopes.includes('admin')
+  const org = await findOrg(deps, orgName)
+  const role =
+    org && (orgName === caller.tenant || admin) && (await roleIn(deps, orgName, caller.user))
+  if (!org || !role)
+    throw forbidden(`the token acts in "${caller.tenant}" and cannot make tokens of "${orgName}"`)
+  const allowed = within(caller.scopes, role)
+  const excess = scopes.filter((scope) => !allowed.includes(scope))
+  if (excess.length > 0)
+    throw forbidden(
+      `a token cannot give what it does not have: ${excess.join(', ')}; it has ${allowed.join(', ') || 'none'}`,
+    )
+  const left = Math.floor(caller.exp - deps.clock().getTime() / 1000)
+  if (!admin && seconds > left)
+    throw forbidden(
+      `a token cannot outlive the one that made it: expiresIn must be at most ${left}`,
+    )
+  const grant = { user: caller.user, org: orgName, epoch: org.epoch, name, scopes, seconds }
+  const { answer, row } = await mintToken(deps, { ...grant, kind: 'token' })
+  await deps.catalogue.batch([row, eventRow(deps, caller, 'token.create', answer.jti)])
+  return answer
+}

@@ -1,0 +1,99 @@
+import { randomUUID } from 'node:crypto'
+import { link, mkdir, open, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { GraftError } from '@graft/sdk/format/errors.ts'
+import {
+  exportSigningKey,
+  generateSigningKey,
+  importSigningKey,
+  type SigningKey,
+} from '@graft/sdk/format/jws.ts'
+import { createRegistry } from '../app.ts'
+import { DEFAULT_LIMITS, type RegistryDeps } from '../deps.ts'
+import { sweepStaging } from '../publish/sweep.ts'
+import { openFileBlobs } from './file-blobs.ts'
+import { openSqliteCatalogue, readMigrations } from './sqlite-catalogue.ts'
+
+const MIGRATIONS = fileURLToPath(new URL('../../infra/migrations/registry/', import.meta.url))
+/** Milliseconds; an upload untouched for a day was given up. */
+const UPLOAD_LIFETIME_MS = 86_400_000
+
+export interface NodeRegistryOptions
+  extends Partial<Pick<RegistryDeps, 'blobs' | 'clock' | 'limits' | 'log' | 'randomId'>> {
+  /** Holds everything: registry.sqlite, blobs, the issuer's key. Made when absent. */
+  stateDir: string
+  issuerName: string
+  /** @default null: the registry cannot be set up */
+  setupCode?: string | null
+}
+
+/** The key of the first start, readable by its owner alone. Losing it voids every token. */
+async function loadIssuer(file: string): Promise<SigningKey> {
+  const read = () =>
+    readFile(file, 'utf8').catch((e: NodeJS.ErrnoException) => {
+      if (e.code === 'ENOENT') return null
+      throw e
+    })
+  let text = await read()
+  if (text === null) {
+    const jwk = JSON.stringify(await exportSigningKey(await generateSigningKey()))
+    const temporary = `${file}.${randomUUID()}`
+    const handle = await open(temporary, 'wx', 0o600)
+    await handle.writeFile(jwk)
+    await handle.sync()
+    await handle.close()
+    // A link fails when another process was first; then its key is the one.
+    await link(temporary, file).catch((e: NodeJS.ErrnoException) => {
+      if (e.code !== 'EEXIST') throw e
+    })
+    await rm(temporary)
+    text = (await read())!
+  }
+  try {
+    return await importSigningKey(JSON.parse(text) as JsonWebKey)
+  } catch (cause) {
+    throw new GraftError(
+      'ERR_STATE_DAMAGED',
+      `${file} must hold the issuer's private JWK and cannot be read; restore it from a backup, or remove it to start over (every token then dies)`,
+      { cause },
+    )
+  }
+}
+
+/** The registry on one machine: SQLite and files below `stateDir`. */
+export async function createNodeRegistry(options: NodeRegistryOptions): Promise<{
+  app: ReturnType<typeof createRegistry>
+  issuer: SigningKey
+  /** Ends uploads that were given up; call it daily. */
+  sweep(): Promise<number>
+  close(): Promise<void>
+}> {
+  const { stateDir, issuerName, setupCode = null } = options
+  await mkdir(stateDir, { recursive: true, mode: 0o700 })
+  const issuer = await loadIssuer(join(stateDir, 'issuer-key.json'))
+  const blobs = options.blobs ?? (await openFileBlobs(join(stateDir, 'blobs')))
+  const catalogue = openSqliteCatalogue(
+    join(stateDir, 'registry.sqlite'),
+    readMigrations(MIGRATIONS),
+  )
+  const deps: RegistryDeps = {
+    catalogue,
+    blobs,
+    issuer,
+    issuerName,
+    setupCode,
+    clock: options.clock ?? (() => new Date()),
+    limits: options.limits ?? DEFAULT_LIMITS,
+    ...(options.log ? { log: options.log } : {}),
+    ...(options.randomId ? { randomId: options.randomId } : {}),
+  }
+  return {
+    app: createRegistry(deps),
+    issuer,
+    sweep: () => sweepStaging(deps, new Date(deps.clock().getTime() - UPLOAD_LIFETIME_MS)),
+    async close() {
+      catalogue.close()
+    },
+  }
+}

@@ -1,0 +1,26 @@
+import { GraftError } from '@graft/sdk/format/errors.ts'
+import { nowIso, type RegistryDeps } from '../deps.ts'
+import type { Caller } from '../identity/caller.ts'
+import { assertMayPublish } from '../publish/checks.ts'
+import { tagRow } from '../publish/commit-rows.ts'
+import { eventRow } from './events.ts'
+import { findPackage, listVersions } from './versions.ts'
+
+/** @throws ERR_FORBIDDEN, ERR_PACKAGE_UNKNOWN, ERR_VERSION_UNKNOWN */
+export async function moveTag(
+  deps: RegistryDeps,
+  caller: Caller,
+  name: string,
+  tag: string,
+  version: string,
+): Promise<void> {
+  assertMayPublish(caller, name)
+  await findPackage(deps, { tenant: caller.tenant, only: null }, name)
+  const row = (await listVersions(deps, name)).find((v) => v.version === version)
+  if (!row)
+    throw new GraftError('ERR_VERSION_UNKNOWN', `${name} has no version ${version} to tag "${tag}"`)
+  await deps.catalogue.batch([
+    tagRow(name, tag, row.digest, nowIso(deps)),
+    eventRow(deps, caller, 'tag.move', `${name} ${tag} ${row.digest}`),
+  ])
+}
