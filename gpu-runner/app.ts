@@ -1,0 +1,232 @@
+import type { BaseTensor } from '@graft/sdk/format/base-identity.ts'
+import { errorResponse, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
+import type { SigningKey } from '@graft/sdk/format/jws.ts'
+import type { RunnerStatus } from '@graft/sdk/protocol/runner-api.ts'
+import { Hono } from 'hono'
+import { type AdmissionPolicy, createAdmission } from './admission/admission.ts'
+import type { Engine } from './engine/engine.ts'
+import { generate } from './generation/generate.ts'
+import { authenticate } from './http/authenticate.ts'
+import { frameStream } from './http/frame-stream.ts'
+import { readBody } from './http/read-body.ts'
+import { countSchema, generateSchema, parse, prefetchSchema } from './http/schemas.ts'
+import { createMetrics } from './metrics.ts'
+import { createScheduler, type SchedulerLimits } from './scheduler/scheduler.ts'
+import { createAdapters } from './tiers/adapters.ts'
+import { createBank } from './tiers/bank.ts'
+import { createDiskCache } from './tiers/disk-cache.ts'
+import { createHostCache } from './tiers/host-cache.ts'
+import { createRegistrySource } from './tiers/registry-source.ts'
+import type { TextCodec } from './tokenizer/tokenizer.ts'
+
+export interface RunnerLimits extends SchedulerLimits {
+  /** Verified adapters kept in host memory. @default 1 GiB */
+  hostBytes: number
+  /** Largest adapter file that is pulled. @default 2 GiB */
+  maxAdapterBytes: number
+}
+
+export interface RunnerDeps {
+  /** The audience of tokens for this runner. */
+  id: string
+  engine: Engine
+  codec: TextCodec
+  /** Names and shapes of the base's tensors: what an adapter's sites are held against. */
+  baseTensors: readonly BaseTensor[]
+  registry: { url: string; fetch: typeof fetch }
+  /** Folder of the disk tier and of signed admissions. */
+  cacheFolder: string
+  /** Signs receipts and admissions. */
+  key: SigningKey
+  /** Public keys of the fleet: whose tokens are let in. */
+  fleetKeys: readonly JsonWebKey[]
+  clock: () => Date
+  /** @default 'goldens' */
+  policy?: AdmissionPolicy
+  limits?: Partial<RunnerLimits>
+  /** Defects, for the operator. */
+  onDefect?: (e: unknown) => void
+}
+
+export interface Runner extends AsyncDisposable {
+  fetch(request: Request): Promise<Response>
+  status(): RunnerStatus
+  readonly draining: boolean
+  /** Takes nothing new; resolves when what runs has been answered. */
+  drain(): Promise<void>
+}
+
+const GIB = 1024 ** 3
+
+/** One base model behind the HTTP surface of sdk/protocol/runner-api.ts. Owns the scheduler, not the engine. */
+export function createRunner(deps: RunnerDeps): Runner {
+  const { id, engine, codec, key, clock, policy = 'goldens', limits = {}, onDefect } = deps
+  const metrics = createMetrics()
+  const now = (): number => clock().getTime()
+  const disk = createDiskCache(deps.cacheFolder)
+  const scheduler = createScheduler({
+    engine,
+    now,
+    limits,
+    onStep({ ms, rows }) {
+      metrics.observe('graft_step_seconds', ms)
+      metrics.count('graft_steps_total')
+      metrics.count('graft_step_rows_total', {}, rows)
+    },
+  })
+  const adapters = createAdapters({
+    engine,
+    scheduler,
+    bank: createBank(engine),
+    host: createHostCache(limits.hostBytes ?? GIB),
+    admission: createAdmission({ engine: engine.info, disk, key, policy, clock }),
+    disk,
+    source: createRegistrySource(deps.registry),
+    base: deps.baseTensors,
+    maxAdapterBytes: limits.maxAdapterBytes ?? 2 * GIB,
+    onLoad({ from, ms }) {
+      metrics.count('graft_adapter_loads_total', { from })
+      metrics.observe('graft_adapter_load_seconds', ms, { from })
+    },
+    onAdmission: (outcome) => metrics.count('graft_admissions_total', { outcome }),
+  })
+  let draining = false
+  let active = 0
+  const idlers: (() => void)[] = []
+  metrics.gauge('graft_running', 'Sequences that hold a slot.', () => scheduler.running)
+  metrics.gauge('graft_waiting', 'Sequences that wait for a slot.', () => scheduler.waiting)
+  metrics.gauge('graft_slots', 'Most sequences at once.', () => engine.info.slots)
+  metrics.gauge('graft_tokens_per_second', 'Answer tokens per second over ten seconds.', () =>
+    scheduler.tokensPerSecond(),
+  )
+  const bankBytes = () =>
+    adapters.residency().reduce((n, { tier, bytes }) => n + (tier === 'bank' ? bytes : 0), 0)
+  metrics.gauge('graft_bank_bytes', 'Bytes of admitted adapters in the bank.', bankBytes)
+  metrics.gauge('graft_bank_budget_bytes', 'The bank.', () => engine.info.bankBudgetBytes)
+
+  const status = (): RunnerStatus => ({
+    id,
+    build: engine.info.build,
+    base: engine.info.base,
+    operations: engine.info.operations,
+    maxPositions: engine.info.maxPositions,
+    slots: engine.info.slots,
+    running: scheduler.running,
+    waiting: scheduler.waiting,
+    tokensPerSecond: scheduler.tokensPerSecond(),
+    residency: adapters.residency(),
+    key: key.publicJwk,
+  })
+
+  const leave = (outcome: string, started: number): void => {
+    metrics.count('graft_requests_total', { outcome })
+    metrics.observe('graft_request_seconds', performance.now() - started)
+    if (--active === 0) for (const resolve of idlers.splice(0)) resolve()
+  }
+
+  async function answer(request: Request): Promise<Response> {
+    if (draining)
+      throw new GraftError('ERR_OVERLOADED', `runner ${id} is draining; another takes its place`, {
+        retryAfter: 1,
+      })
+    const started = performance.now()
+    active++
+    const gone = new AbortController()
+    const cancel = () => gone.abort(new GraftError('ERR_CANCELLED', 'the caller has left'))
+    request.signal.addEventListener('abort', cancel)
+    let outcome: string | null = null
+    const finish = (how: string): void => {
+      if (outcome !== null) return
+      outcome = how
+      request.signal.removeEventListener('abort', cancel)
+      leave(how, started)
+    }
+    try {
+      const body = parse(generateSchema, await readBody(request))
+      const run = { id, engine: engine.info, codec, scheduler, adapters, key, clock }
+      const frames = await generate(run, body, gone.signal)
+      let first = true
+      const stream = frameStream(frames, {
+        onFrame(frame) {
+          if (frame.type === 'tokens' && first) {
+            first = false
+            metrics.observe('graft_first_token_seconds', performance.now() - started)
+          }
+          if (frame.type === 'done') {
+            metrics.count('graft_tokens_total', { kind: 'prompt' }, frame.tokens.prompt)
+            metrics.count('graft_tokens_total', { kind: 'completion' }, frame.tokens.completion)
+            finish('done')
+          }
+          if (frame.type === 'error') finish(frame.code)
+        },
+        onCancel() {
+          cancel()
+          finish('ERR_CANCELLED')
+        },
+        onDefect: (e) => onDefect?.(e),
+      })
+      return new Response(stream, { headers: { 'content-type': 'application/x-ndjson' } })
+    } catch (e) {
+      finish(isGraftError(e) ? e.code : 'ERR_INTERNAL')
+      throw e
+    }
+  }
+
+  const app = new Hono()
+  app.get('/healthz', (c) =>
+    scheduler.healthy
+      ? c.json({ ok: true, draining })
+      : c.json({ ok: false, reason: 'the engine failed several steps in a row' }, 503),
+  )
+  app.get('/metrics', (c) => c.text(metrics.text()))
+  app.use('/v1/*', async (c, next) => {
+    const fleet = { keys: deps.fleetKeys, audience: id, now: clock() }
+    await authenticate(c.req.header('authorization'), fleet)
+    await next()
+  })
+  app.get('/v1/status', (c) => c.json(status()))
+  app.post('/v1/count', async (c) => {
+    const { prompt } = parse(countSchema, await readBody(c.req.raw))
+    return c.json({ tokens: codec.encodePrompt(prompt).length })
+  })
+  app.post('/v1/generate', (c) => answer(c.req.raw))
+  app.post('/v1/adapters/prefetch', async (c) => {
+    adapters.prefetch(parse(prefetchSchema, await readBody(c.req.raw)), 'prefetch')
+    return c.json({})
+  })
+  app.get('/v1/steps', (c) => {
+    const after = Number(c.req.query('after') ?? 0)
+    if (!Number.isSafeInteger(after) || after < 0)
+      throw new GraftError('ERR_REQUEST_INVALID', 'after must be the number of a step')
+    return c.json({ steps: scheduler.log.after(after) })
+  })
+  const refuse = (e: unknown): Response => {
+    if (!isGraftError(e)) onDefect?.(e)
+    const { status: code, body } = errorResponse(e)
+    const seconds = isGraftError(e) ? e.retryAfter : undefined
+    const headers = seconds === undefined ? {} : { 'retry-after': String(Math.ceil(seconds)) }
+    return Response.json(body, { status: code, headers })
+  }
+  app.notFound((c) =>
+    refuse(new GraftError('ERR_ROUTE_UNKNOWN', `a runner has no ${c.req.method} ${c.req.path}`)),
+  )
+  app.onError(refuse)
+
+  const drain = async (): Promise<void> => {
+    draining = true
+    if (active > 0) await new Promise<void>((resolve) => idlers.push(resolve))
+  }
+
+  return {
+    fetch: async (request) => app.fetch(request),
+    status,
+    get draining() {
+      return draining || !scheduler.healthy
+    },
+    drain,
+    async [Symbol.asyncDispose]() {
+      draining = true
+      await scheduler[Symbol.asyncDispose]()
+    },
+  }
+}

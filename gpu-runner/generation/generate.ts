@@ -1,0 +1,191 @@
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import type { SigningKey } from '@graft/sdk/format/jws.ts'
+import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
+import type { Frame, GenerateRequest } from '@graft/sdk/protocol/runner-api.ts'
+import type { EngineInfo } from '../engine/engine.ts'
+import type { Scheduler } from '../scheduler/scheduler.ts'
+import type { Adapters, Lease } from '../tiers/adapters.ts'
+import type { TextCodec } from '../tokenizer/tokenizer.ts'
+import { type Choice, createChoice } from './choice.ts'
+import { createFrameQueue } from './frame-queue.ts'
+import { signReceipt } from './sign-receipt.ts'
+
+export interface GenerateDeps {
+  id: string
+  engine: EngineInfo
+  codec: TextCodec
+  scheduler: Scheduler
+  adapters: Adapters
+  key: SigningKey
+  clock: () => Date
+}
+
+/** What can be refused before any byte is fetched. */
+async function check(request: GenerateRequest, { engine, clock }: GenerateDeps) {
+  if (request.base !== engine.base.digest)
+    throw new GraftError(
+      'ERR_BASE_MISMATCH',
+      `base must be ${engine.base.digest} (${engine.base.name}) on this runner, got ${request.base}`,
+    )
+  const hash = await requestHash(request)
+  if (hash !== request.requestHash)
+    throw new GraftError(
+      'ERR_REQUEST_INVALID',
+      expected('requestHash', `${hash}, the hash of this request's facts`, request.requestHash),
+    )
+  if (request.resume && request.resume.length !== request.n)
+    throw new GraftError(
+      'ERR_REQUEST_INVALID',
+      expected('resume', `one entry per choice (${request.n})`, request.resume.length),
+    )
+  if (request.deadline !== null && request.deadline <= clock().getTime())
+    throw new GraftError('ERR_DEADLINE', 'the deadline of the request passed before it began')
+  return hash
+}
+
+/** Aborts with ERR_DEADLINE when the request's time is over while adapters are on their way. */
+function withDeadline(request: GenerateRequest, signal: AbortSignal, clock: () => Date) {
+  if (request.deadline === null) return { signal, clear: () => {} }
+  const late = new AbortController()
+  const timer = setTimeout(
+    () =>
+      late.abort(
+        new GraftError('ERR_DEADLINE', 'the deadline of the request passed while adapters loaded'),
+      ),
+    // Node fires a longer timer at once.
+    Math.min(request.deadline - clock().getTime(), 2 ** 31 - 1),
+  )
+  return { signal: AbortSignal.any([signal, late.signal]), clear: () => clearTimeout(timer) }
+}
+
+/** Answer positions that are left in the base's window. */
+function fitTokens(promptTokens: number, lease: Lease, maxTokens: number, engine: EngineInfo) {
+  const room = engine.maxPositions - lease.virtualTokens - promptTokens
+  if (room < 1)
+    throw new GraftError(
+      'ERR_PROMPT_TOO_LONG',
+      `prompt must leave room for an answer in ${engine.maxPositions - lease.virtualTokens} positions, got ${promptTokens} tokens; shorten it`,
+    )
+  return Math.min(maxTokens, room)
+}
+
+/**
+ * Runs a request. What is wrong with it is thrown before a frame exists, so that it travels as an HTTP status;
+ * what happens later is an `error` frame. Returning from the iterator cancels the request.
+ */
+export async function generate(
+  deps: GenerateDeps,
+  request: GenerateRequest,
+  signal: AbortSignal,
+): Promise<AsyncIterableIterator<Frame>> {
+  const { codec, engine, scheduler, adapters, clock } = deps
+  const hash = await check(request, deps)
+  scheduler.assertRoom(request.n)
+  const promptIds = codec.encodePrompt(request.prompt)
+  const timed = withDeadline(request, signal, clock)
+  const lease = await adapters
+    .acquire(request.adapters, request.tenant, timed.signal)
+    .finally(timed.clear)
+  try {
+    const maxTokens = fitTokens(promptIds.length, lease, request.maxTokens, engine)
+    const choices = Array.from({ length: request.n }, (_, choice) =>
+      createChoice({
+        codec,
+        promptIds,
+        resumed: request.resume?.[choice]?.tokenIds ?? [],
+        sampling: request.sampling,
+        choice,
+        maxTokens,
+      }),
+    )
+    scheduler.assertRoom(request.n)
+    return run(deps, request, hash, promptIds, choices, lease, signal)
+  } catch (e) {
+    lease.release()
+    throw e
+  }
+}
+
+function run(
+  deps: GenerateDeps,
+  request: GenerateRequest,
+  hash: GenerateRequest['requestHash'],
+  promptIds: number[],
+  choices: Choice[],
+  lease: Lease,
+  signal: AbortSignal,
+): AsyncIterableIterator<Frame> {
+  const { scheduler, engine } = deps
+  const tokens = () => ({
+    prompt: promptIds.length,
+    cached: 0,
+    completion: choices.reduce((n, { completion }) => n + completion, 0),
+  })
+  const queue = createFrameQueue(() => cancelAll())
+  const cancels: (() => void)[] = []
+  const cancelAll = (): void => {
+    for (const cancel of cancels) cancel()
+  }
+  let open = choices.length
+  let failed = false
+
+  async function close(): Promise<void> {
+    lease.release()
+    signal.removeEventListener('abort', cancelAll)
+    if (failed) return queue.end()
+    const reasons = choices.map(({ reason }) => reason)
+    const facts = { request, requestHash: hash, tokens: tokens(), reasons }
+    const { id, key, clock } = deps
+    const runner = { id, build: engine.build, base: engine.base.digest, key, clock }
+    queue.push({ type: 'done', tokens: tokens(), receipt: await signReceipt(facts, runner) })
+    queue.end()
+  }
+
+  function over(error: GraftError | null): void {
+    if (error && !failed) {
+      failed = true
+      queue.push(errorFrame(error))
+      cancelAll()
+    }
+    if (--open === 0) void close().catch((e) => queue.fail(e))
+  }
+
+  queue.push({ type: 'accepted', promptTokens: promptIds.length, cachedTokens: 0 })
+  for (const [i, choice] of choices.entries()) {
+    if (choice.ended) {
+      for (const frame of choice.ended) queue.push(frame)
+      over(null)
+      continue
+    }
+    cancels.push(
+      scheduler.submit({
+        requestId: request.requestId,
+        tenant: request.tenant,
+        adapters: lease.adapters,
+        tokenIds: [...promptIds, ...(request.resume?.[i]?.tokenIds ?? [])],
+        logits: 'last',
+        background: false,
+        deadline: request.deadline,
+        onLogits(logits) {
+          const { frames, next } = choice.step(logits)
+          for (const frame of frames) queue.push(frame)
+          return next
+        },
+        onEnd: over,
+      }),
+    )
+  }
+  signal.addEventListener('abort', cancelAll)
+  if (signal.aborted) cancelAll()
+  return queue.frames()
+}
+
+/** Worth another runner: what is this one's own trouble. */
+const RETRYABLE = ['ERR_RUNNER_FAILED', 'ERR_OVERLOADED', 'ERR_BANK_FULL', 'ERR_INTERNAL']
+
+export const errorFrame = ({ code, message }: GraftError): Frame => ({
+  type: 'error',
+  code,
+  message,
+  retryable: RETRYABLE.includes(code),
+})

@@ -1,0 +1,141 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { GraftError } from '@graft/sdk/format/errors.ts'
+import {
+  exportSigningKey,
+  generateSigningKey,
+  importSigningKey,
+  type SigningKey,
+} from '@graft/sdk/format/jws.ts'
+import { createAdaptorServer } from '@hono/node-server'
+import type { AdmissionPolicy } from './admission/admission.ts'
+import { createRunner, type RunnerLimits } from './app.ts'
+import { readBaseTensors } from './base-tensors.ts'
+import type { EngineInfo } from './engine/engine.ts'
+import { openEngine } from './engine/open-engine.ts'
+import { startHeartbeats } from './heartbeat.ts'
+import { openTokenizer } from './tokenizer/open-tokenizer.ts'
+
+export interface ServeOptions {
+  /** Folder of a Hugging Face checkpoint. */
+  checkpoint: string
+  /** URL of the registry that adapters come from. */
+  registry: string
+  /** URL of the edge that is told of this runner; null = none. */
+  edge: string | null
+  /** 0 = any free port. */
+  port: number
+  /** @default '127.0.0.1' */
+  host?: string
+  /** What the edge calls. @default http://<host>:<port> */
+  publicUrl?: string
+  /** Folder for the runner's key, its adapters and its admissions. */
+  state: string
+  id: string
+  /** Private JWK of the fleet. */
+  fleetKey: JsonWebKey
+  /** @default 'fp32' */
+  precision?: EngineInfo['precision']
+  /** @default 'goldens' */
+  policy?: AdmissionPolicy
+  limits?: Partial<RunnerLimits>
+  /** One line per event. */
+  log?: (event: Record<string, unknown>) => void
+}
+
+export interface ServedRunner {
+  url: string
+  /** Drains, then frees everything. */
+  close(): Promise<void>
+}
+
+/** The runner's own key: made on the first start, kept, readable by nobody else. */
+async function openKey(state: string): Promise<SigningKey> {
+  const path = join(state, 'runner-key.json')
+  await mkdir(state, { recursive: true })
+  try {
+    return await importSigningKey(JSON.parse(await readFile(path, 'utf8')))
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT')
+      throw new GraftError(
+        'ERR_STATE_DAMAGED',
+        `${path} must hold the runner's private JWK; remove it to get a new key`,
+        { cause },
+      )
+  }
+  const key = await generateSigningKey()
+  await writeFile(path, JSON.stringify(await exportSigningKey(key)), { mode: 0o600, flag: 'wx' })
+  return key
+}
+
+function listen(server: ReturnType<typeof createAdaptorServer>, port: number, host: string) {
+  return new Promise<number>((resolve, reject) => {
+    server.once('error', (e: NodeJS.ErrnoException) => {
+      const taken = e.code === 'EADDRINUSE'
+      const message = taken
+        ? `port ${port} must be free, and another program listens on it; choose one with --port`
+        : `cannot listen on ${host}:${port}: ${e.message}`
+      reject(new GraftError(taken ? 'ERR_PORT_TAKEN' : 'ERR_INTERNAL', message, { cause: e }))
+    })
+    server.listen(port, host, () => resolve((server.address() as AddressInfo).port))
+  })
+}
+
+/** Opens the base, listens, and tells the edge. Resolves once requests can be answered. */
+export async function serveRunner(options: ServeOptions): Promise<ServedRunner> {
+  const { checkpoint, state, id, host = '127.0.0.1', precision = 'fp32', log } = options
+  const clock = (): Date => new Date()
+  const fleetKey = await importSigningKey(options.fleetKey)
+  const key = await openKey(state)
+  const baseTensors = await readBaseTensors(checkpoint)
+  const engine = await openEngine({ checkpoint, state, precision })
+  const codec = await openTokenizer(checkpoint, engine.info.vocab)
+  const runner = createRunner({
+    id,
+    engine,
+    codec,
+    baseTensors,
+    registry: { url: options.registry, fetch: globalThis.fetch },
+    cacheFolder: join(state, 'adapters'),
+    key,
+    fleetKeys: [fleetKey.publicJwk],
+    clock,
+    policy: options.policy ?? 'goldens',
+    limits: options.limits ?? {},
+    onDefect: (e) => log?.({ event: 'defect', error: e instanceof Error ? e.stack : String(e) }),
+  })
+  const server = createAdaptorServer({ fetch: (request) => runner.fetch(request) })
+  const dispose = async (): Promise<void> => {
+    await runner[Symbol.asyncDispose]()
+    await engine[Symbol.asyncDispose]()
+  }
+  const port = await listen(server, options.port, host).catch(async (e) => {
+    await dispose()
+    throw e
+  })
+  const url = options.publicUrl ?? `http://${host}:${port}`
+  const beats =
+    options.edge === null
+      ? null
+      : startHeartbeats({
+          edgeUrl: options.edge,
+          fetch: globalThis.fetch,
+          fleetKey,
+          clock,
+          beat: () => ({ url, status: runner.status(), draining: runner.draining }),
+          onChange: (reachable, why) => log?.({ event: 'edge', reachable, why }),
+        })
+  return {
+    url,
+    async close() {
+      const drained = runner.drain()
+      await beats?.send()
+      await drained
+      beats?.stop()
+      server.close()
+      if ('closeAllConnections' in server) server.closeAllConnections()
+      await dispose()
+    },
+  }
+}
