@@ -23,6 +23,8 @@ export interface BaseSites {
    * their outermost class, files from the class that saved them. Null when none or more than one fits.
    */
   resolve(path: string): string | null
+  /** Path of the head that shares the embedding's tensor, null where it has its own. */
+  tiedHead: string | null
   /** Paths of all modules that own a tensor, in the order of the files' names. */
   modules: readonly string[]
 }
@@ -31,9 +33,12 @@ const EMBEDDINGS = ['model.embed_tokens.weight', 'transformer.wte.weight', 'wte.
 
 export function createBaseSites(tensors: readonly BaseTensor[], modelType: string): BaseSites {
   const shapes = new Map(tensors.map(({ name, shape }) => [name, shape]))
-  const tied = EMBEDDINGS.find((name) => shapes.has(name))
-  // A model with tied embeddings saves no head; its lm_head is a module all the same.
-  if (!shapes.has('lm_head.weight') && tied) shapes.set('lm_head.weight', shapes.get(tied)!)
+  const embedding = EMBEDDINGS.find((name) => shapes.has(name))
+  const head = shapes.get('lm_head.weight')
+  // A model with tied embeddings saves one of the two; the other is a module all the same.
+  const tied = (embedding !== undefined) !== (head !== undefined)
+  if (tied && embedding) shapes.set('lm_head.weight', shapes.get(embedding)!)
+  if (tied && head) shapes.set(EMBEDDINGS[0]!, head)
   const modules = [...new Set([...shapes.keys()].map((name) => name.replace(/\.[^.]+$/, '')))]
   const prefixes = new Set(
     modules.flatMap((path) => {
@@ -44,6 +49,7 @@ export function createBaseSites(tensors: readonly BaseTensor[], modelType: strin
   const has = (path: string): boolean => prefixes.has(path)
   return {
     modules,
+    tiedHead: tied ? 'lm_head' : null,
     has,
     shape: (tensor) => shapes.get(tensor) ?? null,
     linear(path) {

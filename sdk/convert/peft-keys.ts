@@ -1,0 +1,100 @@
+import type { KeyTable } from './config-keys.ts'
+
+/** Keys of every PEFT config. */
+const COMMON = {
+  peft_type: 'read',
+  peft_version: 'read',
+  modules_to_save: 'read',
+  task_type: 'inert',
+  auto_mapping: 'inert',
+  base_model_name_or_path: 'inert',
+  revision: 'inert',
+  inference_mode: 'inert',
+} as const satisfies KeyTable
+
+const merge = 'Merge the adapter into the base, or train it as plain LoRA'
+
+export const LORA_KEYS: KeyTable = {
+  ...COMMON,
+  r: 'read',
+  lora_alpha: 'read',
+  use_rslora: 'read',
+  rank_pattern: 'read',
+  alpha_pattern: 'read',
+  use_dora: 'read',
+  lora_bias: 'read',
+  bias: 'read',
+  target_modules: 'read',
+  exclude_modules: 'read',
+  layers_to_transform: 'read',
+  layers_pattern: 'read',
+  trainable_token_indices: 'read',
+  init_lora_weights: 'read',
+  // A and B are stored in torch's orientation whatever the base's is; the base's headers tell its own.
+  fan_in_fan_out: 'inert',
+  lora_dropout: 'inert',
+  megatron_core: 'inert',
+  qalora_group_size: 'inert',
+  // Settings of initialisations; the ones that change the base are refused by init_lora_weights.
+  loftq_config: 'inert',
+  eva_config: 'inert',
+  corda_config: 'inert',
+  lora_ga_config: 'inert',
+  runtime_config: 'inert',
+  megatron_config: { unset: 'Save the adapter from an unsharded model' },
+  layer_replication: { unset: `The adapter needs a base with replicated layers. ${merge}` },
+  alora_invocation_tokens: { unset: `Activated LoRA depends on the prompt. ${merge}` },
+  use_qalora: { unset: `QALoRA pools its input. ${merge}` },
+  use_bdlora: { unset: `BD-LoRA is block diagonal. ${merge}` },
+  arrow_config: { unset: 'Arrow routes between several adapters. Publish each by itself' },
+  kasa_config: { unset: `KaSA changes the base. ${merge}` },
+  velora_config: { unset: merge },
+  monteclora_config: { unset: merge },
+  target_parameters: { unset: 'Experts are not supported yet. Adapt linear modules instead' },
+  ensure_weight_tying: { unset: 'Save with ensure_weight_tying=False' },
+}
+
+export const IA3_KEYS: KeyTable = {
+  ...COMMON,
+  target_modules: 'read',
+  feedforward_modules: 'read',
+  exclude_modules: 'read',
+  fan_in_fan_out: 'inert',
+  init_ia3_weights: 'inert',
+}
+
+const PROMPT_COMMON = {
+  ...COMMON,
+  num_virtual_tokens: 'read',
+  token_dim: 'read',
+  num_layers: 'read',
+  num_attention_heads: 'read',
+  num_transformer_submodules: 'read',
+} as const satisfies KeyTable
+
+export const PREFIX_KEYS: KeyTable = {
+  ...PROMPT_COMMON,
+  // The saved tensor is the projected one, whatever encoder made it.
+  prefix_projection: 'inert',
+  encoder_hidden_size: 'inert',
+  init_weights: 'inert',
+}
+
+export const PROMPT_KEYS: KeyTable = {
+  ...PROMPT_COMMON,
+  prompt_tuning_init: 'inert',
+  prompt_tuning_init_text: 'inert',
+  tokenizer_name_or_path: 'inert',
+  tokenizer_kwargs: 'inert',
+}
+
+export const P_TUNING_KEYS: KeyTable = {
+  ...PROMPT_COMMON,
+  // The encoder is applied before saving.
+  encoder_reparameterization_type: 'inert',
+  encoder_hidden_size: 'inert',
+  encoder_num_layers: 'inert',
+  encoder_dropout: 'inert',
+}
+
+export const LN_KEYS: KeyTable = { ...COMMON, target_modules: 'read', exclude_modules: 'read' }
