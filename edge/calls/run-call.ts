@@ -113,7 +113,10 @@ const aborted = () =>
 function asEnded(error: unknown): Ended {
   if (error instanceof Ended) return error
   if (error instanceof RunnerFailure) {
-    const options = { cause: error, ...(error.retryable ? { retryAfter: error.retryAfter ?? 2 } : {}) }
+    const options = {
+      cause: error,
+      ...(error.retryable ? { retryAfter: error.retryAfter ?? 2 } : {}),
+    }
     return new Ended('failed', new GraftError(error.code, error.message, options))
   }
   if (isGraftError(error)) return new Ended('failed', error)

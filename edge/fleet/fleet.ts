@@ -1,3 +1,4 @@
+import { canonicalJson } from '@graft/sdk/format/canonical-json.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { Heartbeat, HeartbeatAnswer } from '@graft/sdk/protocol/runner-api.ts'
 
@@ -32,8 +33,8 @@ export class FleetTable {
   beat(beat: Heartbeat, now: number): HeartbeatAnswer {
     const { id, key } = beat.status
     const ejected = this.#ejected.get(id)
-    if (ejected && ejected.key !== JSON.stringify(key)) this.#ejected.delete(id)
-    this.#keys.set(JSON.stringify(key), key)
+    if (ejected && ejected.key !== canonicalJson(key)) this.#ejected.delete(id)
+    this.#keys.set(canonicalJson(key), key)
     this.#runners.set(id, { ...beat, seenAt: now })
     return { ttl: FLEET_TTL_SECONDS }
   }
@@ -45,7 +46,7 @@ export class FleetTable {
   }
 
   eject(id: string, reason: string): void {
-    const key = JSON.stringify(this.#runners.get(id)?.status.key ?? null)
+    const key = canonicalJson(this.#runners.get(id)?.status.key ?? null)
     this.#ejected.set(id, { key, reason })
   }
 

@@ -77,6 +77,8 @@ export async function startScriptedRunner(options: {
       if (over) return
       if (step.type === 'wait') await new Promise((resolve) => setTimeout(resolve, step.ms))
       else if (step.type === 'cut') {
+        // What was written before is on its way first, as with a process that dies.
+        await new Promise((resolve) => setTimeout(resolve, 30))
         over = true
         response.destroy()
       } else if (step.type === 'close') break
