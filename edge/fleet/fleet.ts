@@ -18,7 +18,14 @@ export interface Fleet {
   /** Receipt keys of every runner heard of, so that a receipt outlives its runner's visit. */
   keys(): Promise<JsonWebKey[]>
   /** What was ejected and why, for the operator. */
-  ejected(): Promise<{ id: string; reason: string }[]>
+  ejected(): Promise<Ejection[]>
+}
+
+export interface Ejection {
+  id: string
+  /** Canonical JSON of the receipt key that signed what was not true. */
+  key: string
+  reason: string
 }
 
 /** Seconds of silence after which a runner is forgotten: five missed heartbeats. */
@@ -28,7 +35,7 @@ export const FLEET_TTL_SECONDS = 10
 export class FleetTable {
   #runners = new Map<string, Runner>()
   #keys = new Map<string, JsonWebKey>()
-  #ejected = new Map<string, { key: string; reason: string }>()
+  #ejected = new Map<string, Ejection>()
 
   beat(beat: Heartbeat, now: number): HeartbeatAnswer {
     const { id, key } = beat.status
@@ -47,15 +54,20 @@ export class FleetTable {
 
   eject(id: string, reason: string): void {
     const key = canonicalJson(this.#runners.get(id)?.status.key ?? null)
-    this.#ejected.set(id, { key, reason })
+    this.#ejected.set(id, { id, key, reason })
   }
 
   keys(): JsonWebKey[] {
     return [...this.#keys.values()]
   }
 
-  ejected(): { id: string; reason: string }[] {
-    return [...this.#ejected].map(([id, { reason }]) => ({ id, reason }))
+  ejected(): Ejection[] {
+    return [...this.#ejected.values()]
+  }
+
+  /** Brings back the ejections of a table that is gone. */
+  restore(ejections: Ejection[]): void {
+    for (const ejection of ejections) this.#ejected.set(ejection.id, ejection)
   }
 }
 
