@@ -28,22 +28,32 @@ export async function listPublisherKeys(deps: RegistryDeps, org: string): Promis
 }
 
 /** A point off the curve or a short key would only fail at the first signature; refuse it here. */
-async function assertPublicKey(jwk: JsonWebKey): Promise<void> {
+async function assertPublicKey(jwk: PublicJwk): Promise<void> {
   const algorithm = jwk.kty === 'OKP' ? { name: 'Ed25519' } : { name: 'ECDSA', namedCurve: 'P-256' }
-  const { kty, crv, x, y } = jwk as Record<string, string>
-  const members = { kty, crv, x, ...(y === undefined ? {} : { y }) } as JsonWebKey
   try {
-    await crypto.subtle.importKey('jwk', members, algorithm, true, ['verify'])
+    await crypto.subtle.importKey('jwk', jwk, algorithm, true, ['verify'])
   } catch (cause) {
-    throw new GraftError('ERR_REQUEST_INVALID', expected('jwk', 'a valid public key', members), {
+    throw new GraftError('ERR_REQUEST_INVALID', expected('jwk', 'a valid public key', jwk), {
       cause,
     })
   }
 }
 
+/** The members that are the key, and nothing else that a caller's JWK may carry. */
+export interface PublicJwk {
+  kty: string
+  crv: string
+  x: string
+  y?: string
+}
+const membersOf = ({ kty, crv, x, y }: PublicJwk): PublicJwk => ({
+  ...{ kty, crv, x },
+  ...(y === undefined ? {} : { y }),
+})
+
 /** What a caller says of a key; the registry knows the rest. */
 export interface KeyRequest {
-  jwk: JsonWebKey
+  jwk: PublicJwk
   kid?: string | undefined
   status?: PublisherKey['status'] | undefined
 }
@@ -60,13 +70,14 @@ export async function putPublisherKey(
 ): Promise<PublisherKey> {
   requireTenant(caller, org)
   requireScope(caller, 'publish')
-  const kid = await thumbprint(request.jwk)
+  const members = membersOf(request.jwk)
+  const kid = await thumbprint(members)
   if (request.kid !== undefined && request.kid !== kid)
     throw new GraftError(
       'ERR_REQUEST_INVALID',
       expected('kid', `the thumbprint ${kid}`, request.kid),
     )
-  await assertPublicKey(request.jwk)
+  await assertPublicKey(members)
   const find = async () => (await listPublisherKeys(deps, org)).find((key) => key.kid === kid)
   const known = await find()
   const status = request.status ?? 'active'
@@ -74,9 +85,7 @@ export async function putPublisherKey(
     throw new GraftError('ERR_KEY_REVOKED', `key ${kid} of ${org} was revoked; make a new one`)
   if (known?.status === status) return known
   const at = nowIso(deps)
-  const { crv, kty, x, y } = request.jwk as Record<string, string>
-  const alg = kty === 'OKP' ? 'Ed25519' : 'ES256'
-  const jwk = { crv, kty, x, ...(y === undefined ? {} : { y }), kid, alg, use: 'sig' }
+  const jwk = { ...members, kid, alg: members.kty === 'OKP' ? 'Ed25519' : 'ES256', use: 'sig' }
   await deps.catalogue.batch([
     sql(
       `INSERT INTO publisher_keys (org, kid, jwk, created_at, revoked_at) VALUES (?, ?, ?, ?, ?)

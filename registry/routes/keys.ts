@@ -16,7 +16,7 @@ const keySchema = z.strictObject({
     kty: z.enum(['OKP', 'EC']),
     crv: z.enum(['Ed25519', 'P-256']),
     x: coordinate,
-    y: coordinate.optional(),
+    y: coordinate.exactOptional(),
     kid: z.string().max(64).optional(),
     alg: z.enum(['Ed25519', 'EdDSA', 'ES256']).optional(),
     use: z.literal('sig').optional(),
@@ -33,8 +33,8 @@ export const keyRoutes = (deps: RegistryDeps) =>
     .post('/v1/orgs/:org/keys', async (c) => {
       const caller = await authenticate(deps, c)
       const { jwk, kid, status } = await readJson(c, keySchema, deps.limits.json)
-      const request = { jwk: jwk as JsonWebKey, kid, status }
-      return c.json(await putPublisherKey(deps, caller, c.req.param('org'), request))
+      const org = c.req.param('org')
+      return c.json(await putPublisherKey(deps, caller, org, { jwk, kid, status }))
     })
     .get('/v1/orgs/:org/keys', async (c) => {
       const org = c.req.param('org')

@@ -26,6 +26,5 @@ export const resolveRoutes = (deps: RegistryDeps) =>
       operations: operations === undefined ? null : parseOperations(operations),
     })
     const seconds = reference.selector.kind === 'digest' ? IMMUTABLE_SECONDS : MUTABLE_SECONDS
-    const isPublic = reader.tenant === null || resolution.visibility === 'public'
-    return cachedJson(c, resolution, cacheControl(seconds, isPublic && reader.tenant === null))
+    return cachedJson(c, resolution, cacheControl(seconds, reader.tenant === null))
   })

@@ -1,0 +1,68 @@
+import { GraftError } from '@graft/sdk/format/errors.ts'
+import { importSigningKey, type SigningKey } from '@graft/sdk/format/jws.ts'
+import { createRegistry } from '../app.ts'
+import { DEFAULT_LIMITS, type RegistryDeps, type RegistryLimits } from '../deps.ts'
+import { sweepStaging } from '../publish/sweep.ts'
+import { createD1Catalogue } from './d1-catalogue.ts'
+import { createR2Blobs } from './r2-blobs.ts'
+
+export interface WorkersRegistryBindings {
+  DB: D1Database
+  BLOBS: R2Bucket
+  /** Secret: the issuer's private JWK as JSON. */
+  ISSUER_KEY: string
+  ISSUER_NAME: string
+  /** Secret; without it the registry cannot be set up. */
+  SETUP_CODE?: string
+}
+
+/** An isolate has 128 MB, and verification holds an adapter and one tensor of it as f32 at once. */
+export const WORKERS_LIMITS: RegistryLimits = {
+  ...DEFAULT_LIMITS,
+  adapter: 32 * 1024 * 1024,
+  /** What one request may carry on the smallest plan. */
+  blob: 95 * 1024 * 1024,
+}
+
+/** Milliseconds; an upload untouched for a day was given up. */
+const UPLOAD_LIFETIME_MS = 86_400_000
+
+/** The registry over D1 and R2; the migrations of infra/migrations/registry must have been applied. */
+export async function createWorkersRegistry(
+  bindings: WorkersRegistryBindings,
+  options: Partial<Pick<RegistryDeps, 'clock' | 'limits' | 'log'>> = {},
+): Promise<{
+  app: ReturnType<typeof createRegistry>
+  issuer: SigningKey
+  /** For a cron trigger, daily. */
+  sweep(): Promise<number>
+}> {
+  const issuer = await readIssuer(bindings.ISSUER_KEY)
+  const deps: RegistryDeps = {
+    catalogue: createD1Catalogue(bindings.DB),
+    blobs: createR2Blobs(bindings.BLOBS),
+    issuer,
+    issuerName: bindings.ISSUER_NAME,
+    setupCode: bindings.SETUP_CODE ?? null,
+    clock: options.clock ?? (() => new Date()),
+    limits: options.limits ?? WORKERS_LIMITS,
+    ...(options.log ? { log: options.log } : {}),
+  }
+  return {
+    app: createRegistry(deps),
+    issuer,
+    sweep: () => sweepStaging(deps, new Date(deps.clock().getTime() - UPLOAD_LIFETIME_MS)),
+  }
+}
+
+async function readIssuer(text: string): Promise<SigningKey> {
+  try {
+    return await importSigningKey(JSON.parse(text) as JsonWebKey)
+  } catch (cause) {
+    throw new GraftError(
+      'ERR_STATE_DAMAGED',
+      'the secret ISSUER_KEY must hold a private JWK as JSON; set it with `wrangler secret put ISSUER_KEY`',
+      { cause },
+    )
+  }
+}
