@@ -12,7 +12,7 @@ export interface SyncSql {
 
 /**
  * Applies the migrations not yet applied, in order. Append-only: a file, once released, never changes.
- * @param migrations texts of infra/migrations/ledger/*.sql in order
+ * @param migrations texts of ledger/migrations/*.sql in order
  */
 export function migrate(sql: SyncSql, migrations: string[]): void {
   sql.transaction(() => {

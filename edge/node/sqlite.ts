@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import type { SyncSql } from '../ledger/sql.ts'
 
-const MIGRATIONS = new URL('../../infra/migrations/ledger/', import.meta.url)
+const MIGRATIONS = new URL('../ledger/migrations/', import.meta.url)
 
 /** Texts of the ledger's migrations, in order. */
 export const ledgerMigrations = (): string[] =>

@@ -1,8 +1,8 @@
 import { DurableObject } from 'cloudflare:workers'
 import { type ErrorCode, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
-import books from '../../infra/migrations/ledger/0001-books.sql'
 import { HOLD_MS } from '../calls/call-hold.ts'
 import { openBook } from '../ledger/book.ts'
+import books from '../ledger/migrations/0001-books.sql'
 import { migrate, type SyncSql } from '../ledger/sql.ts'
 import {
   BOOK_OPERATIONS,
@@ -12,7 +12,7 @@ import {
 } from '../ledger/tenant-book.ts'
 import { durableSql } from './durable-sql.ts'
 
-/** Texts of infra/migrations/ledger/*.sql in order. */
+/** Texts of ledger/migrations/*.sql in order. */
 const MIGRATIONS = [books]
 
 /** An error crosses an RPC without its code, so a refusal travels as a value. */
