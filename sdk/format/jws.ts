@@ -156,6 +156,8 @@ async function verify(jws: Flattened, typ: JwsType, keys: readonly JsonWebKey[])
     throw invalid(expected(`key ${kid}`, `${kty} ${crv} for ${alg}`, `${jwk.kty} ${jwk.crv}`))
   if (jwk.use !== undefined && jwk.use !== 'sig')
     throw invalid(expected(`key ${kid}: use`, '"sig"', jwk.use))
+  if (jwk.key_ops !== undefined && !jwk.key_ops.includes('verify'))
+    throw invalid(expected(`key ${kid}: key_ops`, 'with "verify"', jwk.key_ops))
   const named = jwk.alg
   if (
     named !== undefined &&

@@ -3,12 +3,19 @@
 const NUMBER = '(?:0|[1-9]\\d{0,15})'
 const PRE = `(?:${NUMBER}|\\d*[A-Za-z-][0-9A-Za-z-]*)`
 const SUFFIX = `(?:-${PRE}(?:\\.${PRE})*)?(?:\\+[0-9A-Za-z-]+(?:\\.[0-9A-Za-z-]+)*)?`
-const PART = `(?:${NUMBER}|[xX*])`
-const PARTIAL = `v?${PART}(?:\\.${PART}(?:\\.${PART}${SUFFIX})?)?`
+const BUILD = '(?:\\+[0-9A-Za-z-]+(?:\\.[0-9A-Za-z-]+)*)?'
+const WILD = '[xX*]'
+/** A whole version, or one cut short or ended by wildcards: after a wildcard nothing else makes sense. */
+const PARTIAL = `v?(?:${NUMBER}\\.${NUMBER}\\.${NUMBER}${SUFFIX}|(?:${[
+  `${WILD}(?:\\.${WILD}){0,2}`,
+  `${NUMBER}\\.${WILD}(?:\\.${WILD})?`,
+  `${NUMBER}\\.${NUMBER}\\.${WILD}`,
+  `${NUMBER}(?:\\.${NUMBER})?`,
+].join('|')})${BUILD})`
 
 const VERSION = new RegExp(`^${NUMBER}\\.${NUMBER}\\.${NUMBER}${SUFFIX}$`)
-const COMPARATOR = new RegExp(`^(?:\\^|~|>=|<=|>|<|=)?${PARTIAL}$`)
-const HYPHEN = new RegExp(`^${PARTIAL} +- +${PARTIAL}$`)
+const COMPARATOR = new RegExp(`^(?:\\^|~>?|>=|<=|>|<|=)?${PARTIAL}$`)
+const HYPHEN = new RegExp(`^${PARTIAL}\\s+-\\s+${PARTIAL}$`)
 
 /** npm's own limit. */
 export const MAX_VERSION_LENGTH = 256
@@ -27,6 +34,6 @@ export const isVersion = (text: unknown): text is string =>
 export const isRange = (text: string): boolean =>
   text.length <= MAX_VERSION_LENGTH &&
   text.split('||').every((part) => {
-    const range = part.trim().replace(/(\^|~|>=|<=|>|<|=) +/g, '$1')
-    return HYPHEN.test(range) || range.split(/ +/).every((c) => COMPARATOR.test(c))
+    const range = part.trim().replace(/(\^|~>?|>=|<=|>|<|=)\s+/g, '$1')
+    return HYPHEN.test(range) || range.split(/\s+/).every((c) => COMPARATOR.test(c))
   })
