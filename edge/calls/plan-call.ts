@@ -8,7 +8,6 @@ import { add, multiply } from '../ledger/amounts.ts'
 import { type CallPrice, priceOf } from '../ledger/prices.ts'
 import type { CallRequest } from '../openai/call-request.ts'
 import { rankRunners } from '../routing/rank-runners.ts'
-import { RunnerFailure } from '../upstream/runner-client.ts'
 import { HELD_COMPLETION_TOKENS, promptBound } from './bounds.ts'
 import { type CallHold, takeHold } from './call-hold.ts'
 import { resolveModel } from './resolve-model.ts'
@@ -21,22 +20,31 @@ export async function planCall(
   requestId: string,
   call: CallRequest,
 ): Promise<CallPlan> {
-  const { base, adapters } = await resolveModel(edge, caller, call.model)
+  const { base, adapters, operations } = await resolveModel(edge, caller, call.model)
   const price = priceOf(edge.prices, base.name, adapters)
   const pulls = adapters.map(({ package: _, ...pull }) => pull)
   const ranked = rankRunners({
     base: base.digest,
     adapters: pulls.map(({ digest }) => digest),
+    operations,
     runners: await edge.fleet.runners(),
     open: edge.open.count,
     now: edge.clock().getTime(),
   })
+  const [likeliest] = ranked
+  if (!likeliest)
+    throw new GraftError(
+      'ERR_NO_RUNNER',
+      `no runner of base "${base.name}" takes calls for ${call.model} now; try again`,
+      { retryAfter: 2 },
+    )
   const facts = {
     base: base.digest,
     adapters: pulls,
     prompt: call.prompt,
     sampling: call.sampling,
-    maxTokens: call.maxTokens ?? (await roomFor(edge, ranked, call)),
+    // A runner cuts this to the room that the prompt leaves.
+    maxTokens: call.maxTokens ?? likeliest.status.maxPositions,
     n: call.n,
   }
   const request: GenerateRequest = {
@@ -46,46 +54,14 @@ export async function planCall(
     tenant: caller.tenant,
     deadline: edge.clock().getTime() + edge.limits.callMs,
   }
-  const hold = await holdFor(edge, ranked, request, price)
-  return { model: call.model, request, price, hold, stream: call.stream }
-}
-
-/** Asks the likeliest runner first; whoever answers has the same tokenizer. */
-async function countTokens(
-  edge: EdgeContext,
-  ranked: Runner[],
-  request: Pick<CallRequest, 'prompt'>,
-): Promise<{ tokens: number; runner: Runner }> {
-  let last: unknown = new GraftError('ERR_NO_RUNNER', 'every runner of this base is draining', {
-    retryAfter: 2,
-  })
-  for (const runner of ranked) {
-    try {
-      return { tokens: await edge.runners.count(runner, request.prompt), runner }
-    } catch (error) {
-      if (!(error instanceof RunnerFailure)) throw error
-      last = new GraftError(error.code, error.message, { cause: error })
-      if (!error.retryable) break
-    }
-  }
-  throw last
-}
-
-/** Without max_tokens an answer may fill the context. @throws ERR_PROMPT_TOO_LONG */
-async function roomFor(edge: EdgeContext, ranked: Runner[], call: CallRequest): Promise<number> {
-  const { tokens, runner } = await countTokens(edge, ranked, call)
-  const { maxPositions } = runner.status
-  if (tokens < maxPositions) return maxPositions - tokens
-  throw new GraftError(
-    'ERR_PROMPT_TOO_LONG',
-    `the prompt has ${tokens} tokens, the context of this base has ${maxPositions}; shorten it`,
-  )
+  const hold = await holdFor(edge, likeliest, request, price)
+  return { model: call.model, request, operations, price, hold, stream: call.stream }
 }
 
 /** The price of an upper bound; a bound that the balance refuses is counted exactly before the caller is. */
 async function holdFor(
   edge: EdgeContext,
-  ranked: Runner[],
+  likeliest: Runner,
   request: GenerateRequest,
   price: CallPrice,
 ): Promise<CallHold> {
@@ -110,8 +86,8 @@ async function holdFor(
     return await take(bound, `hold_${requestId}`)
   } catch (error) {
     if (!(error instanceof GraftError) || error.code !== 'ERR_NO_BALANCE') throw error
-    const counted = await countTokens(edge, ranked, request).catch(() => null)
-    if (!counted || counted.tokens >= bound) throw error
-    return take(counted.tokens, `hold_${requestId}`)
+    const tokens = await edge.runners.count(likeliest, prompt).catch(() => bound)
+    if (tokens >= bound) throw error
+    return take(tokens, `hold_${requestId}`)
   }
 }

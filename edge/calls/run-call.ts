@@ -1,5 +1,6 @@
 import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import { signCompact } from '@graft/sdk/format/jws.ts'
+import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import type { FinishReason, Receipt } from '@graft/sdk/protocol/receipts.ts'
 import type { Frame, GenerateRequest } from '@graft/sdk/protocol/runner-api.ts'
 import type { EdgeDeps } from '../deps.ts'
@@ -16,6 +17,8 @@ import type { OpenCalls } from './open-calls.ts'
 export interface CallPlan {
   model: string
   request: GenerateRequest
+  /** What its adapters are made of: a runner must know every kind. */
+  operations: OperationKind[]
   price: CallPrice
   hold: CallHold
   /** Whether the caller gets tokens as they come; decides what an abort costs. */
@@ -133,7 +136,7 @@ async function* attempts(
   const tried = new Set<string>()
   let last: RunnerFailure | null = null
   for (;;) {
-    const runner = await pick(deps, plan.request, tried)
+    const runner = await pick(deps, plan, tried)
     if (!runner) throw last ?? noRunner(plan.request.base)
     tried.add(runner.status.id)
     try {
@@ -152,10 +155,11 @@ async function* attempts(
   }
 }
 
-async function pick(deps: CallDeps, request: GenerateRequest, tried: Set<string>) {
+async function pick(deps: CallDeps, { request, operations }: CallPlan, tried: Set<string>) {
   const ranked = rankRunners({
     base: request.base,
     adapters: request.adapters.map(({ digest }) => digest),
+    operations,
     runners: await deps.fleet.runners(),
     open: deps.open.count,
     now: deps.clock().getTime(),
@@ -203,7 +207,7 @@ async function* attempt(
     } else if (frame.type === 'error') {
       throw new RunnerFailure(frame.code, frame.message, frame.retryable)
     } else {
-      await trust(deps, runner, request, counted, resumed, frame.receipt)
+      await trust(deps, runner, request, counted, frame.receipt)
       return frame.receipt
     }
   }
@@ -228,16 +232,10 @@ async function trust(
   runner: Runner,
   request: GenerateRequest,
   counted: TokenCounts,
-  resumed: number,
   receipt: string,
 ): Promise<void> {
   try {
-    await checkRunnerReceipt(runner, request, counted, receipt).catch((error: unknown) => {
-      // Who continues may state the whole answer instead of its own part.
-      if (resumed === 0) throw error
-      const whole = { ...counted, completion: counted.completion + resumed }
-      return checkRunnerReceipt(runner, request, whole, receipt)
-    })
+    await checkRunnerReceipt(runner, request, counted, receipt)
   } catch (error) {
     if (isGraftError(error)) await deps.fleet.eject(runner.status.id, error.message)
     throw error

@@ -1,4 +1,5 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
+import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import type { Runner } from '../fleet/fleet.ts'
 import { rendezvous } from './rendezvous.ts'
 
@@ -11,6 +12,8 @@ export interface RouteQuestion {
   base: Digest
   /** Digests of the call's adapters; [] = the base alone. */
   adapters: Digest[]
+  /** What those adapters are made of. */
+  operations: OperationKind[]
   runners: Runner[]
   /** Calls that this edge has open at a runner, by runner id. */
   open: (id: string) => number
@@ -19,12 +22,18 @@ export interface RouteQuestion {
 }
 
 /**
- * The runners that may answer, best first; [] when none serves the base.
+ * The runners that may answer, best first; [] when none serves the base with these operations.
  * For adapters: fresh residents first, then rendezvous order of (base, adapters), and whoever is above the load bound
  * goes last. For the base alone: least loaded first.
  */
-export function rankRunners({ base, adapters, runners, open, now }: RouteQuestion): Runner[] {
-  const able = runners.filter(({ draining, status }) => !draining && status.base.digest === base)
+export function rankRunners(question: RouteQuestion): Runner[] {
+  const { base, adapters, operations, runners, open, now } = question
+  const able = runners.filter(
+    ({ draining, status }) =>
+      !draining &&
+      status.base.digest === base &&
+      operations.every((operation) => status.operations.includes(operation)),
+  )
   const load = new Map(able.map((runner) => [runner, loadOf(runner, open)]))
   const key = [base, ...[...adapters].sort()].join('\n')
   const order = rendezvous(able, ({ status }) => status.id, key)

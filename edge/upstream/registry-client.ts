@@ -1,5 +1,6 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { ERRORS, type ErrorCode, GraftError } from '@graft/sdk/format/errors.ts'
+import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import type { PackageSummary, Resolution } from '@graft/sdk/protocol/registry-api.ts'
 import type { Caller } from '../auth/authenticate.ts'
 
@@ -14,8 +15,12 @@ const MAX_CACHED = 10_000
 
 /** The registry as one caller sees it; every answer is kept per tenant, never across. */
 export interface RegistryClient {
-  /** @param base digest of the base it must fit, null = any. @throws what the registry says */
-  resolve(caller: Caller, reference: string, base: Digest | null): Promise<Resolution>
+  /** @param abilities what it must fit, null = anything. @throws what the registry says */
+  resolve(
+    caller: Caller,
+    reference: string,
+    abilities: { base: Digest; operations: OperationKind[] } | null,
+  ): Promise<Resolution>
   capability(caller: Caller, manifest: Digest): Promise<string>
   packages(caller: Caller): Promise<PackageSummary[]>
 }
@@ -57,8 +62,10 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
   }
 
   return {
-    resolve(caller, reference, base) {
-      const query = new URLSearchParams({ ref: reference, ...(base ? { base } : {}) })
+    resolve(caller, reference, abilities) {
+      const query = new URLSearchParams({ ref: reference })
+      if (abilities) query.set('base', abilities.base)
+      if (abilities) query.set('operations', abilities.operations.join(','))
       const kept = reference.includes('@sha256:') ? DIGEST_KEPT_MS : RESOLUTION_KEPT_MS
       return resolutions(`${caller.tenant}\n${query}`, async () => ({
         value: await ask<Resolution>(caller, `/v1/resolve?${query}`),

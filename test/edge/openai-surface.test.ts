@@ -137,11 +137,11 @@ it('passes every sampling parameter to the runner and fills in what was not give
   expect(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32).toBe(true)
 })
 
-it('gives an answer without max_tokens the room that the context has left', async () => {
+it('asks for a whole context of tokens when max_tokens is not given', async () => {
   const edge = await createEdgeOfTests()
   const runner = await edge.runner(() => answerSteps(['x']), { maxPositions: 100 })
   await edge.post('/v1/chat/completions', chat({ max_tokens: undefined }))
-  expect(runner.requests[0]!.maxTokens).toBe(95)
+  expect(runner.requests[0]!.maxTokens).toBe(100)
 })
 
 it('returns logprobs in the shape of each endpoint', async () => {

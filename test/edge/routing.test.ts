@@ -27,9 +27,14 @@ const runner = (id: string, change: Partial<Runner['status']> = {}, seenAt = 0):
   },
 })
 const rank = (runners: Runner[], adapters: Digest[], open: Record<string, number> = {}, now = 0) =>
-  rankRunners({ base: BASE, adapters, runners, open: (id) => open[id] ?? 0, now }).map(
-    ({ status }) => status.id,
-  )
+  rankRunners({
+    base: BASE,
+    adapters,
+    operations: [],
+    runners,
+    open: (id) => open[id] ?? 0,
+    now,
+  }).map(({ status }) => status.id)
 const eight = () => Array.from({ length: 8 }, (_, i) => runner(`r${i}`))
 
 it('sends an adapter to the same runner whatever order the fleet is listed in', () => {
@@ -102,6 +107,14 @@ it('leaves out who drains and who serves another base', () => {
   const draining = { ...runner('a'), draining: true }
   const other = runner('b', { base: { name: 'x', digest: digest(77) } })
   expect(rank([draining, other, runner('c')], [digest(1)])).toEqual(['c'])
+})
+
+it('leaves out who does not know an operation of the adapter', () => {
+  const one = runner('one', { operations: ['low_rank'] })
+  const two = runner('two', { operations: ['low_rank', 'magnitude'] })
+  const question = { base: BASE, adapters: [digest(1)], runners: [one, two], open: () => 0, now: 0 }
+  expect(rankRunners({ ...question, operations: ['magnitude'] })).toEqual([two])
+  expect(rankRunners({ ...question, operations: ['magnitude', 'prefix'] })).toEqual([])
 })
 
 it('ranks every node exactly once', () =>
