@@ -1,11 +1,11 @@
-import { open, readdir } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BaseTensor } from '@graft/sdk/format/base-identity.ts'
-import { GraftError } from '@graft/sdk/format/errors.ts'
 import {
   MAX_SAFETENSORS_HEADER_BYTES,
   parseSafetensorsHeader,
 } from '@graft/sdk/format/safetensors.ts'
+import { weightFiles } from './checkpoint/read-checkpoint.ts'
 
 async function readHeader(path: string): Promise<BaseTensor[]> {
   const file = await open(path)
@@ -24,9 +24,7 @@ async function readHeader(path: string): Promise<BaseTensor[]> {
 
 /** Names, dtypes and shapes of a checkpoint folder's tensors; no weights are read. @throws ERR_CHECKPOINT_INVALID */
 export async function readBaseTensors(checkpoint: string): Promise<BaseTensor[]> {
-  const names = (await readdir(checkpoint)).filter((name) => name.endsWith('.safetensors')).sort()
-  if (names.length === 0)
-    throw new GraftError('ERR_CHECKPOINT_INVALID', `${checkpoint} must hold safetensors files`)
+  const names = await weightFiles(checkpoint)
   const headers = await Promise.all(names.map((name) => readHeader(join(checkpoint, name))))
   return headers.flat().map(({ name, dtype, shape }) => ({ name, dtype, shape }))
 }
