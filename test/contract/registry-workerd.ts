@@ -1,0 +1,80 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { BlobStore, Bytes } from '@graft/registry/stores/blob-store.ts'
+import type { Catalogue } from '@graft/registry/stores/catalogue.ts'
+import { type ErrorBody, GraftError } from '@graft/sdk/format/errors.ts'
+import { exportSigningKey, generateSigningKey } from '@graft/sdk/format/jws.ts'
+import { build } from 'esbuild'
+import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
+
+const root = join(import.meta.dirname, '../..')
+
+/** The registry in workerd with an empty D1 and R2 in memory, migrated; and its stores, called through it. */
+export async function openWorkerd(setupCode: string, issuerName: string) {
+  const bundled = await build({
+    entryPoints: [join(root, 'test/workers/registry-worker.ts')],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    target: 'es2022',
+    conditions: ['workerd', 'worker', 'browser'],
+  })
+  const miniflare = new Miniflare(
+    convertV4MiniflareOptions({
+      modules: [{ type: 'ESModule', path: 'worker.mjs', contents: bundled.outputFiles[0]!.text }],
+      compatibilityDate: '2026-08-04',
+      d1Databases: { DB: 'registry' },
+      r2Buckets: { BLOBS: 'registry-blobs' },
+      d1Persist: false,
+      r2Persist: false,
+      bindings: {
+        ISSUER_KEY: JSON.stringify(await exportSigningKey(await generateSigningKey())),
+        ISSUER_NAME: issuerName,
+        SETUP_CODE: setupCode,
+      },
+    }),
+  )
+  await miniflare.ready
+  const url = 'http://registry.test'
+  const request = (path: string, init?: RequestInit): Promise<Response> =>
+    miniflare.dispatchFetch(`${url}${path}`, init as never) as never
+
+  async function send(call: unknown[], body?: Bytes): Promise<Response> {
+    const init = { method: 'POST', headers: { 'x-call': encodeURIComponent(JSON.stringify(call)) } }
+    const response = await request(
+      '/store',
+      body ? ({ ...init, body, duplex: 'half' } as never) : init,
+    )
+    if (response.ok) return response
+    const { error } = (await response.json()) as ErrorBody
+    throw new GraftError(error.code, error.message)
+  }
+  const json = async <T>(...call: unknown[]) => (await (await send(call)).json()) as T
+  const stream = async (...call: unknown[]): Promise<Bytes | null> => {
+    const response = await send(call)
+    // An empty blob's answer may come without a body.
+    return response.status === 204 ? null : (response.body ?? new Response('').body)
+  }
+  const blobs: BlobStore = {
+    async stage(upload, digest, size, body) {
+      await send(['stage', upload, digest, size], body)
+    },
+    getStaged: (upload, digest) => stream('getStaged', upload, digest),
+    promote: (upload, digest) => json('promote', upload, digest),
+    discard: (upload) => json('discard', upload),
+    get: (digest, range) => stream('get', digest, range ?? null),
+    head: (digest) => json('head', digest),
+    delete: (digest) => json('delete', digest),
+  }
+  const catalogue: Catalogue = {
+    query: (text, params = []) => json('query', text, params),
+    batch: (statements) => json('batch', statements),
+  }
+  const migration = readFileSync(join(root, 'infra/migrations/registry/0001-registry.sql'), 'utf8')
+  const statements = migration
+    .replace(/--.*$/gm, '')
+    .split(';')
+    .map((text) => text.trim())
+  await catalogue.batch(statements.filter(Boolean).map((text) => ({ sql: text, params: [] })))
+  return { app: { request }, blobs, catalogue, close: () => miniflare.dispose() }
+}
