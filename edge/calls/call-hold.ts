@@ -8,16 +8,15 @@ const RENEW_EVERY_MS = 30_000
 const SETTLE_ATTEMPTS = 3
 
 /** Money refusals pass as they are; anything else means that the ledger cannot be trusted now, so nothing is served. */
-async function failClosed<T>(doing: string, work: Promise<T>): Promise<T> {
+export async function failClosed<T>(doing: string, work: Promise<T>): Promise<T> {
   try {
     return await work
   } catch (cause) {
     if (isGraftError(cause) && cause.code !== 'ERR_INTERNAL') throw cause
-    throw new GraftError(
-      'ERR_LEDGER_UNAVAILABLE',
-      `the ledger could not ${doing}; nothing was charged, try again`,
-      { cause, retryAfter: 2 },
-    )
+    throw new GraftError('ERR_LEDGER_UNAVAILABLE', `the ledger could not ${doing}; try again`, {
+      cause,
+      retryAfter: 2,
+    })
   }
 }
 
@@ -41,12 +40,8 @@ export async function takeHold(options: {
 }): Promise<CallHold> {
   const { book, holdId, requestId, amount, clock } = options
   const now = () => clock().getTime()
-  // What a crash left behind must not starve the tenant until somebody's timer runs.
-  await failClosed('expire holds', book.expireDue(now()))
-  await failClosed(
-    'take a hold',
-    book.hold({ holdId, requestId, amount, expiresAt: now() + HOLD_MS }),
-  )
+  const taken = { holdId, requestId, amount, now: now(), expiresAt: now() + HOLD_MS }
+  await failClosed('take a hold', book.hold(taken))
   let held = amount
   const renewal = setInterval(() => {
     // A renewal that fails is tried again; if none succeeds the hold expires and the call is free.
@@ -79,9 +74,19 @@ export async function takeHold(options: {
     held: () => held,
     async cover(amount, block) {
       if (amount <= held) return
-      const more = Math.max(amount - held, block)
-      await failClosed('extend a hold', book.extend({ holdId, amount: more }))
-      held += more
+      const needed = amount - held
+      const extend = async (more: Nanos): Promise<void> => {
+        await failClosed('extend a hold', book.extend({ holdId, amount: more }))
+        held += more
+      }
+      try {
+        await extend(Math.max(needed, block))
+      } catch (error) {
+        const refused = isGraftError(error) && error.code === 'ERR_NO_BALANCE'
+        if (!refused || needed >= block) throw error
+        // Less than a block is left: it is spent to the last token.
+        await extend(needed)
+      }
     },
     settle: (settlement) =>
       resolve(settlement.receipt, () => book.settle({ holdId, ...settlement })),

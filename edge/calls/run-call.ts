@@ -6,6 +6,7 @@ import type { Frame, GenerateRequest } from '@graft/sdk/protocol/runner-api.ts'
 import type { EdgeDeps } from '../deps.ts'
 import type { Runner } from '../fleet/fleet.ts'
 import { type CallPrice, charge, sharesOf, type TokenCounts } from '../ledger/prices.ts'
+import type { Metrics } from '../metrics/metrics.ts'
 import { rankRunners } from '../routing/rank-runners.ts'
 import { type RunnerClient, RunnerFailure } from '../upstream/runner-client.ts'
 import { EXTENSION_TOKENS } from './bounds.ts'
@@ -34,6 +35,7 @@ export interface CallDeps
   extends Pick<EdgeDeps, 'fleet' | 'receiptKey' | 'currency' | 'clock' | 'log'> {
   runners: RunnerClient
   open: OpenCalls
+  metrics: Metrics
 }
 
 /** Ends a call early, with what is billed for it. */
@@ -144,6 +146,7 @@ async function* attempts(
     } catch (error) {
       if (signal.aborted || !(error instanceof RunnerFailure) || !error.retryable) throw error
       const { requestId } = plan.request
+      deps.metrics.add('graft_edge_runner_failures_total', { code: error.code })
       deps.log({
         event: 'runner_failed',
         requestId,
@@ -207,6 +210,8 @@ async function* attempt(
     } else if (frame.type === 'error') {
       throw new RunnerFailure(frame.code, frame.message, frame.retryable)
     } else {
+      if (state.finished.includes(false))
+        throw new RunnerFailure('ERR_RUNNER_FAILED', 'a choice was left without an end', true)
       await trust(deps, runner, request, counted, frame.receipt)
       return frame.receipt
     }
@@ -244,7 +249,7 @@ async function trust(
 
 /** Signs the receipt and resolves the hold with it, in one step of the ledger. */
 async function resolveCall(
-  { receiptKey, currency, clock, log }: CallDeps,
+  { receiptKey, currency, clock, log, metrics }: CallDeps,
   { model, request, price, hold }: CallPlan,
   outcome: Receipt['outcome'],
   tokens: TokenCounts,
@@ -270,6 +275,10 @@ async function resolveCall(
   const receipt = await signCompact(facts, 'graft-receipt+jws', receiptKey)
   if (outcome === 'failed') await hold.release('failed', receipt)
   else await hold.settle({ amount: charged, shares: sharesOf(price, charged), receipt })
+  metrics.add('graft_edge_calls_total', { outcome })
+  for (const [kind, count] of Object.entries(tokens))
+    metrics.add('graft_edge_tokens_total', { kind }, count)
+  metrics.add('graft_edge_charged_nanos_total', {}, charged)
   log({ event: 'call', requestId, tenant, outcome, ...tokens, charged })
   return { receipt, tokens }
 }

@@ -83,8 +83,8 @@ export function createFleet(clock: () => Date): Fleet {
   }
 }
 
-/** The bases that somebody alive serves, by digest. */
+/** The bases that somebody alive serves, in an order that does not depend on who reported last. */
 export function liveBases(runners: Runner[]): { name: string; digest: Digest }[] {
   const bases = new Map(runners.map(({ status }) => [status.base.digest, status.base]))
-  return [...bases.values()]
+  return [...bases.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1))
 }

@@ -145,6 +145,21 @@ export function openBook({ sql, tenant, currency, clock }: BookOptions): BookOpe
     { account: 'available', amount: hold.amount - charged },
   ]
 
+  /** Only called inside a transaction. */
+  function expireDue(now: number): number {
+    const due = sql.query<HoldRow>(
+      `SELECT hold_id, request_id, amount, state FROM holds
+       WHERE tenant = ? AND state = 'open' AND expires_at <= ? ORDER BY expires_at, hold_id`,
+      tenant,
+      now,
+    )
+    for (const hold of due) {
+      resolve(hold, 'expired')
+      post('expire', hold, giveBack(hold, 0), 'not resolved in time')
+    }
+    return due.length
+  }
+
   return {
     topUp: ({ id, amount, memo }) =>
       sql.transaction(() => {
@@ -169,9 +184,10 @@ export function openBook({ sql, tenant, currency, clock }: BookOptions): BookOpe
         return balance()
       }),
 
-    hold: ({ holdId, requestId, amount, expiresAt }) =>
+    hold: ({ holdId, requestId, amount, now, expiresAt }) =>
       sql.transaction(() => {
         assertAmount('hold amount', amount)
+        expireDue(now)
         assertAvailable(amount, 'this call')
         const known = sql.query(
           'SELECT 1 FROM holds WHERE tenant = ? AND hold_id = ?',
@@ -252,20 +268,7 @@ export function openBook({ sql, tenant, currency, clock }: BookOptions): BookOpe
         return balance()
       }),
 
-    expireDue: (now) =>
-      sql.transaction(() => {
-        const due = sql.query<HoldRow>(
-          `SELECT hold_id, request_id, amount, state FROM holds
-           WHERE tenant = ? AND state = 'open' AND expires_at <= ? ORDER BY expires_at, hold_id`,
-          tenant,
-          now,
-        )
-        for (const hold of due) {
-          resolve(hold, 'expired')
-          post('expire', hold, giveBack(hold, 0), 'not resolved in time')
-        }
-        return due.length
-      }),
+    expireDue: (now) => sql.transaction(() => expireDue(now)),
 
     balance,
 

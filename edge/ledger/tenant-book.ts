@@ -4,6 +4,8 @@ export interface HoldRequest {
   holdId: string
   requestId: string
   amount: Nanos
+  /** Unix milliseconds: holds due by then are resolved first, so that a crash's holds never starve a tenant. */
+  now: number
   /** Unix milliseconds. */
   expiresAt: number
 }

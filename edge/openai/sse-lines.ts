@@ -9,6 +9,10 @@ export const DONE_LINE = 'data: [DONE]\n\n'
 
 const data = (value: unknown): string => `data: ${JSON.stringify(value)}\n\n`
 
+/** An error as clients read it in a stream. */
+export const errorLine = (error: unknown, requestId: string): string =>
+  data(errorResponse(error, requestId).body)
+
 /**
  * A call's events as server-sent events. A call that fails ends with an in-band error and no [DONE]: most clients take
  * a bare close for a complete answer. The receipt is a comment, because a data event before [DONE] breaks some of them.
@@ -47,6 +51,6 @@ export async function* sseLines(
       }
     }
   } catch (error) {
-    yield data(errorResponse(error, requestId).body)
+    yield errorLine(error, requestId)
   }
 }

@@ -18,7 +18,7 @@ const EDGE_AUDIENCE = 'edge'
 export const fleetRoutes = (edge: EdgeContext) =>
   new Hono<EdgeEnv>()
     .post('/v1/fleet/heartbeat', async (c) => {
-      const { role } = await verifyJwt<FleetClaims>(
+      const { iss, role } = await verifyJwt<FleetClaims>(
         bearerToken(c.req.header('authorization')),
         'graft-fleet+jwt',
         [edge.fleetKey.publicJwk],
@@ -27,6 +27,8 @@ export const fleetRoutes = (edge: EdgeContext) =>
       if (role !== 'runner')
         throw new GraftError('ERR_FORBIDDEN', expected('fleet token: role', '"runner"', role))
       const beat = parse(heartbeatSchema, await readJson(c.req.raw, HEARTBEAT_BYTES))
+      if (iss !== beat.status.id)
+        throw new GraftError('ERR_FORBIDDEN', expected('status.id', `"${iss}"`, beat.status.id))
       return c.json(await edge.fleet.heartbeat(beat))
     })
     .get('/v1/fleet', async (c) => {

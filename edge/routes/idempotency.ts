@@ -26,7 +26,12 @@ export async function withIdempotency(
   answer: () => Promise<Response>,
 ): Promise<Response> {
   const key = c.req.header('idempotency-key')
-  if (key === undefined) return watch(await answer(), () => entered[Symbol.dispose]())
+  if (key === undefined) {
+    const response = await answer()
+    if (isStream(response)) return watch(response, () => entered[Symbol.dispose]())
+    entered[Symbol.dispose]()
+    return response
+  }
   if (key === '' || key.length > MAX_KEY_CHARACTERS)
     throw new GraftError(
       'ERR_REQUEST_INVALID',
@@ -66,11 +71,20 @@ export async function withIdempotency(
     const headers = Object.fromEntries(
       [...response.headers].filter(([name]) => KEPT_HEADERS.test(name)),
     )
-    const streamed = headers['content-type']?.startsWith('text/event-stream')
+    if (!isStream(response)) {
+      // Kept before it is sent: it is paid for, and a connection that breaks now is what the key is for.
+      const text = await response.text()
+      if (text.length <= MAX_KEPT_CHARACTERS)
+        await keep({ status: response.status, headers, body: text })
+      else await keep(null)
+      entered[Symbol.dispose]()
+      return new Response(text, response)
+    }
     return watch(response, (text) => {
       entered[Symbol.dispose]()
-      const complete = text !== null && (!streamed || text.endsWith(DONE_LINE))
-      const kept = complete ? { status: response.status, headers, body: text } : null
+      const kept = text?.endsWith(DONE_LINE)
+        ? { status: response.status, headers, body: text }
+        : null
       keepAlive(c, keep(kept))
     })
   } catch (error) {
@@ -78,6 +92,9 @@ export async function withIdempotency(
     throw error
   }
 }
+
+const isStream = (response: Response): boolean =>
+  response.headers.get('content-type')?.startsWith('text/event-stream') ?? false
 
 /** Passes a body through, chunk by chunk as it is asked for, and tells its text once it is sent; null = given up. */
 function watch(response: Response, ended: (text: string | null) => void): Response {

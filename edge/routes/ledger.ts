@@ -5,6 +5,7 @@ import type { Receipt } from '@graft/sdk/protocol/receipts.ts'
 import { Hono } from 'hono'
 import * as z from 'zod'
 import { authenticate } from '../auth/authenticate.ts'
+import { failClosed } from '../calls/call-hold.ts'
 import type { EdgeContext, EdgeEnv } from '../context.ts'
 import { parse } from '../openai/parse-body.ts'
 import { readJson } from './read-json.ts'
@@ -25,7 +26,7 @@ export const ledgerRoutes = (edge: EdgeContext) =>
   new Hono<EdgeEnv>()
     .get('/v1/balance', async (c) => {
       const { tenant } = await authenticate(edge, c.req.header('authorization'), 'infer')
-      return c.json(await edge.books.book(tenant).balance())
+      return c.json(await failClosed('be read', edge.books.book(tenant).balance()))
     })
     .get('/v1/ledger/entries', async (c) => {
       const { tenant } = await authenticate(edge, c.req.header('authorization'), 'ledger')
@@ -33,18 +34,19 @@ export const ledgerRoutes = (edge: EdgeContext) =>
       const after = Number(text)
       if (!/^\d+$/.test(text) || !Number.isSafeInteger(after))
         throw new GraftError('ERR_REQUEST_INVALID', expected('after', 'the id of an entry', text))
-      const entries = await edge.books.book(tenant).entries({ after, limit: MAX_ENTRIES })
+      const book = edge.books.book(tenant)
+      const entries = await failClosed('be read', book.entries({ after, limit: MAX_ENTRIES }))
       return c.json({ entries })
     })
     .post('/v1/ledger/top-ups', async (c) => {
       await authenticateOperator(edge, c.req.header('authorization'))
       const { tenant, ...topUp } = parse(topUpSchema, await readJson(c.req.raw, TOP_UP_BYTES))
-      return c.json(await edge.books.book(tenant).topUp(topUp))
+      return c.json(await failClosed('post a top-up', edge.books.book(tenant).topUp(topUp)))
     })
     .get('/v1/receipts/:requestId', async (c) => {
       const { tenant } = await authenticate(edge, c.req.header('authorization'), 'infer')
       const requestId = c.req.param('requestId')
-      const receipt = await edge.books.book(tenant).receipt(requestId)
+      const receipt = await failClosed('be read', edge.books.book(tenant).receipt(requestId))
       if (receipt === null)
         throw new GraftError(
           'ERR_RECEIPT_UNKNOWN',

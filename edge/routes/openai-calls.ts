@@ -7,6 +7,7 @@ import { type CallEvent, type CallPlan, runCall } from '../calls/run-call.ts'
 import { type EdgeContext, type EdgeEnv, keepAlive } from '../context.ts'
 import type { CallRequest } from '../openai/call-request.ts'
 import { parseChatBody, parseCompletionBody } from '../openai/parse-body.ts'
+import { pulledBody } from '../openai/pulled-body.ts'
 import { type AnswerHead, answerBody, type ChoiceState } from '../openai/shapes.ts'
 import { sseLines } from '../openai/sse-lines.ts'
 import { withIdempotency } from './idempotency.ts'
@@ -120,25 +121,18 @@ async function streamed(
   const events = await start(edge, plan, abort)
   const { requestId } = plan.request
   const lines = sseLines(request, headOf(edge, request, plan), events, requestId)
-  const encoder = new TextEncoder()
-  const body = new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        const { done, value } = await lines.next()
-        if (done) controller.close()
-        else controller.enqueue(encoder.encode(value))
-      },
-      // Runs when the client is gone: the runner's connection closes first, then the call is settled.
-      cancel() {
-        abort.abort()
-        const settled = lines.return()
-        keepAlive(c, settled)
-        return settled.then(() => {})
-      },
+  const body = pulledBody({
+    lines,
+    // The runner's connection closes first, then the call is settled.
+    stop() {
+      abort.abort()
+      const settled = lines.return()
+      keepAlive(c, settled)
+      return settled
     },
-    // Nothing is pulled that nobody asked for: what is billed is what was taken.
-    { highWaterMark: 0 },
-  )
+    overdueMs: edge.limits.callMs,
+    requestId,
+  })
   return c.body(body, 200, {
     ...digestHeaders(plan),
     'content-type': 'text/event-stream; charset=utf-8',

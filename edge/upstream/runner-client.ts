@@ -3,6 +3,7 @@ import { type SigningKey, signJwt } from '@graft/sdk/format/jws.ts'
 import type { Frame, GenerateRequest, PromptInput } from '@graft/sdk/protocol/runner-api.ts'
 import type { FleetClaims } from '@graft/sdk/protocol/tokens.ts'
 import type { Runner } from '../fleet/fleet.ts'
+import { parseFrame } from './parse-frame.ts'
 import { readLines } from './read-lines.ts'
 
 /** Seconds; long enough for clocks that differ a little, short enough that a leaked token is soon worthless. */
@@ -92,7 +93,8 @@ export function createRunnerClient(options: RunnerClientOptions): RunnerClient {
         if (!response.body) throw failure(runner, 'answered without a body', true)
         for await (const line of readLines(response.body)) {
           clearTimeout(timer)
-          const frame = parseFrame(runner, line)
+          const frame = parseFrame(line)
+          if (!frame) throw failure(runner, 'sent a line that is no frame', true)
           yield frame
           if (frame.type === 'done' || frame.type === 'error') return
           timer = idle()
@@ -126,16 +128,4 @@ async function refusal(runner: Runner, response: Response): Promise<RunnerFailur
   const seconds = Number(response.headers.get('retry-after') ?? Number.NaN)
   const options = seconds > 0 ? { retryAfter: Math.ceil(seconds) } : {}
   return new RunnerFailure(known, String(message), response.status >= 500, options)
-}
-
-const FRAME_TYPES = ['accepted', 'tokens', 'finish', 'done', 'error']
-
-function parseFrame(runner: Runner, line: string): Frame {
-  try {
-    const frame = JSON.parse(line) as Frame
-    if (FRAME_TYPES.includes(frame.type)) return frame
-  } catch (cause) {
-    throw failure(runner, 'sent a line that is not JSON', true, cause)
-  }
-  throw failure(runner, 'sent a frame of an unknown type', true)
 }

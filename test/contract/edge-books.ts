@@ -23,6 +23,7 @@ const holding = (holdId: string, amount: number, expiresAt = 1_000) => ({
   holdId,
   requestId: `req-${holdId}`,
   amount,
+  now: 0,
   expiresAt,
 })
 
@@ -161,6 +162,17 @@ export function booksContract(name: string, open: () => Promise<OpenBooks>): voi
           code: 'ERR_LEDGER_RANGE',
         })
         expect(await book.balance()).toMatchObject({ available: 500 })
+      }))
+
+    it('takes a hold with what an expired one held', () =>
+      withBook(500, async (book) => {
+        await book.hold(holding('dead', 500, 1_000))
+        await expect(book.hold({ ...holding('h', 1, 3_000), now: 999 })).rejects.toMatchObject({
+          code: 'ERR_NO_BALANCE',
+        })
+        await book.hold({ ...holding('h', 500, 3_000), now: 1_000 })
+        const types = (await book.entries({ after: 1, limit: 9 })).map(({ type }) => type)
+        expect(types).toEqual(['hold', 'expire', 'hold'])
       }))
 
     it('keeps tenants apart', () =>

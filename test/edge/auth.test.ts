@@ -81,6 +81,8 @@ it('takes heartbeats only from a runner of this fleet', async () => {
   expect(await codeOf(stranger)).toEqual([401, 'ERR_UNAUTHENTICATED'])
   const anEdge = await sendHeartbeat(edge.app, edge.fleetKey, beat, { role: 'edge' })
   expect(await codeOf(anEdge)).toEqual([403, 'ERR_FORBIDDEN'])
+  const impostor = await sendHeartbeat(edge.app, edge.fleetKey, beat, { iss: 'runner-2' })
+  expect(await codeOf(impostor)).toEqual([403, 'ERR_FORBIDDEN'])
   const misdirected = await sendHeartbeat(edge.app, edge.fleetKey, beat, { aud: 'runner-2' })
   expect(await codeOf(misdirected)).toEqual([401, 'ERR_UNAUTHENTICATED'])
 })

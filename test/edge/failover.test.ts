@@ -15,6 +15,9 @@ it.each<[string, Step[] | { status: number; body: unknown }]>([
     'reports a failure of its own',
     [accepted, { type: 'error', code: 'ERR_BANK_FULL', message: 'full', retryable: true }],
   ],
+  ['leaves a choice without an end', [accepted, { type: 'done!' }]],
+  ['counts in negative numbers', [{ ...accepted, cachedTokens: -5 }, ...answerSteps(['no'])]],
+  ['speaks another protocol', [{ type: 'token' } as never]],
   ['is overloaded', { status: 503, body: { error: { code: 'ERR_OVERLOADED', message: 'busy' } } }],
   ['does not know the edge', { status: 401, body: { error: { code: 'ERR_UNAUTHENTICATED' } } }],
 ])('replaces a runner that %s before the first token', async (_, failing) => {
