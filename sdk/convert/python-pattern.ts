@@ -17,13 +17,14 @@ const TOKEN =
   /\\[dDwWsSbB]|\\[^A-Za-z0-9]|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?[:=!]|[()|.^$]|(?:[*+?]|\{\d+(?:,\d*)?\})\??|[^\\[\](){}*+?|.^$]/y
 
 /**
- * A Python regular expression as a JavaScript one; `whole` wraps it. A quantified group that holds a
- * quantifier (`(a+)+`) is refused: it can take exponential time.
+ * A Python regular expression as a JavaScript one; `whole` wraps it. A repeated group that holds a
+ * quantifier or a choice (`(a+)+`, `(a|aa)*`) is refused: it can take exponential time.
  * @throws ERR_METHOD_UNSUPPORTED
  */
 export function compilePythonPattern(pattern: string, whole: (body: string) => string): RegExp {
   if (pattern.length > MAX_PATTERN_LENGTH) refuse(pattern.slice(0, 80), 'is too long')
-  const quantified: boolean[] = [false]
+  /** Per open group: it can match one text in more than one way. */
+  const ambiguous: boolean[] = [false]
   let unbounded = 0
   let closed = false
   for (let at = 0; at < pattern.length; ) {
@@ -32,18 +33,19 @@ export function compilePythonPattern(pattern: string, whole: (body: string) => s
     at += token.length
     const isQuantifier = /^(?:[*+?]|\{\d)/.test(token)
     if (isQuantifier) {
-      if (closed && token[0] !== '?')
-        refuse(pattern, 'repeats a group that repeats something itself')
+      if (closed && token[0] !== '?') refuse(pattern, 'repeats a group that repeats or chooses')
       if (token[0] !== '?' && ++unbounded > MAX_UNBOUNDED) refuse(pattern, 'repeats too much')
-      quantified[quantified.length - 1] = true
+      ambiguous[ambiguous.length - 1] = true
     }
     closed = false
-    if (token.startsWith('(')) quantified.push(false)
+    if (token === '(' && pattern[at] === '?') refuse(pattern, 'uses syntax that is not supported')
+    if (token.startsWith('(')) ambiguous.push(false)
+    if (token === '|') ambiguous[ambiguous.length - 1] = true
     if (token === ')') {
-      const inner = quantified.pop() ?? false
-      if (quantified.length === 0) refuse(pattern, 'has unbalanced parentheses')
+      const inner = ambiguous.pop() ?? false
+      if (ambiguous.length === 0) refuse(pattern, 'has unbalanced parentheses')
       closed = inner
-      if (inner) quantified[quantified.length - 1] = true
+      if (inner) ambiguous[ambiguous.length - 1] = true
     }
   }
   try {

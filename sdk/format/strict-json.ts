@@ -107,9 +107,10 @@ export function parseStrictJson(
     return fail('a number that fits f64')
   }
   const value = (depth: number): Json => {
-    if (depth > MAX_JSON_DEPTH) fail(`nested at most ${MAX_JSON_DEPTH} deep`)
     match(SPACE)
     const first = text[at]
+    if (depth >= MAX_JSON_DEPTH && (first === '{' || first === '['))
+      fail(`nested at most ${MAX_JSON_DEPTH} deep`)
     const result =
       first === '{'
         ? members(depth + 1)

@@ -1,0 +1,150 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { exportAdapter } from '@graft/convert/export-adapter.ts'
+import { importAdapter } from '@graft/convert/import-adapter.ts'
+import { manifestBytes, parseManifest } from '@graft/sdk/format/parse-manifest.ts'
+import { readSafetensors, type Tensor, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import {
+  baseAt,
+  fixtureBase,
+  fixtures,
+  importFixture,
+  readFolder,
+  SAMPLES,
+  sourceOf,
+  withConfig,
+} from './fixtures.ts'
+
+const ALL = [...fixtures('peft'), ...fixtures('ah')]
+
+describe('exportAdapter', () => {
+  it.each(ALL)('gives back every byte of %s', async (name) => {
+    const { manifest, safetensors, report } = await importFixture(name)
+    expect(exportAdapter({ manifest, safetensors })).toEqual(sourceOf(name))
+    expect(report.byteExact).toBe(true)
+  })
+
+  it('works from the canonical bytes alone, and importing again gives the same adapter', async () => {
+    for (const name of ALL) {
+      const first = await importFixture(name)
+      const manifest = parseManifest(manifestBytes(first.manifest))
+      const files = exportAdapter({ manifest, safetensors: first.safetensors })
+      const base = await fixtureBase(name.includes('gpt2') ? 'base-gpt2' : 'base')
+      const { name: title, version } = manifest
+      const second = await importAdapter({ files, base, name: title, version })
+      expect(manifestBytes(second.manifest)).toEqual(manifestBytes(first.manifest))
+      expect(second.safetensors).toEqual(first.safetensors)
+    }
+  })
+
+  it('holds for any weights, dtypes and ranks: export(import(x)) = x', async () => {
+    const base = await fixtureBase()
+    const config = JSON.parse(
+      new TextDecoder().decode(sourceOf('peft-lora').get('adapter_config.json')),
+    )
+    const size = { F32: 4, F16: 2, BF16: 2 }
+    await fc.assert(
+      fc.asyncProperty(
+        fc.record({
+          r: fc.integer({ min: 1, max: 9 }),
+          alpha: fc.oneof(
+            fc.integer({ min: 1, max: 64 }),
+            fc.double({ min: 0.01, max: 64, noNaN: true }),
+          ),
+          rs: fc.boolean(),
+          dtype: fc.constantFrom('F32', 'F16', 'BF16'),
+          fill: fc.integer({ min: 1, max: 63 }),
+        }),
+        async ({ r, alpha, rs, dtype, fill }) => {
+          const tensors = new Map<string, Tensor>()
+          for (const layer of [0, 1])
+            for (const [part, shape] of [
+              ['A', [r, 32]],
+              ['B', [32, r]],
+            ] as const) {
+              const data = new Uint8Array(r * 32 * size[dtype as keyof typeof size]).fill(fill)
+              tensors.set(
+                `base_model.model.model.layers.${layer}.self_attn.q_proj.lora_${part}.weight`,
+                { dtype, shape: [...shape], data },
+              )
+            }
+          const text = {
+            ...config,
+            r,
+            lora_alpha: alpha,
+            use_rslora: rs,
+            target_modules: ['q_proj'],
+          }
+          const files = new Map([
+            ['adapter_config.json', new TextEncoder().encode(JSON.stringify(text, null, 2))],
+            ['adapter_model.safetensors', writeSafetensors(tensors, { format: 'pt' })],
+          ])
+          const made = await importAdapter({ files, base, name: '@a/x', version: '1.0.0' })
+          expect(exportAdapter(made)).toEqual(files)
+          const [op] = made.manifest.operations
+          expect(Number((op as { scale: string }).scale)).toBe(alpha / (rs ? Math.sqrt(r) : r))
+        },
+      ),
+      { numRuns: 60 },
+    )
+  })
+
+  it('puts token rows back in the order of the source', async () => {
+    const edit = withConfig({ trainable_token_indices: [26, 2, 9] })
+    const { manifest, safetensors } = await importFixture('peft-tokens', edit)
+    expect(manifest.operations.at(-1)).toMatchObject({ rows: [2, 9, 26] })
+    const files = sourceOf('peft-tokens')
+    edit(files)
+    expect(exportAdapter({ manifest, safetensors })).toEqual(files)
+  })
+
+  it('keeps the tensors when the source was laid out otherwise, and says that bytes differ', async () => {
+    const reversed = (files: Map<string, Uint8Array>) => {
+      const bytes = files.get('adapter_model.safetensors')!
+      const length = 8 + Number(new DataView(bytes.buffer).getBigUint64(0, true))
+      const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, length)))
+      const text = JSON.stringify(Object.fromEntries(Object.entries(header).reverse()), null, 1)
+      const json = new TextEncoder().encode(text)
+      const out = new Uint8Array(8 + json.length + bytes.length - length)
+      new DataView(out.buffer).setBigUint64(0, BigInt(json.length), true)
+      out.set(json, 8)
+      out.set(bytes.subarray(length), 8 + json.length)
+      files.set('adapter_model.safetensors', out)
+    }
+    const { manifest, safetensors, report } = await importFixture('peft-lora', reversed)
+    expect(report.byteExact).toBe(false)
+    const exported = exportAdapter({ manifest, safetensors }).get('adapter_model.safetensors')!
+    const source = sourceOf('peft-lora').get('adapter_model.safetensors')!
+    expect(readSafetensors(exported).tensors).toEqual(readSafetensors(source).tensors)
+  })
+
+  it('refuses an adapter that came from elsewhere, and a transform it does not know', async () => {
+    const { manifest, safetensors } = await importFixture('peft-lora')
+    const of = (origin: typeof manifest.origin) => () =>
+      exportAdapter({ manifest: { ...manifest, origin }, safetensors })
+    expect(of(null)).toThrow('cannot be exported')
+    const keyMap = manifest.origin!.keyMap.map((row) => ({ ...row, transform: 'rotate 90' }))
+    expect(of({ ...manifest.origin!, keyMap })).toThrow('rotate 90')
+  })
+})
+
+const ADAPTERS = join(SAMPLES, 'adapters')
+const BASE = join(SAMPLES, 'base/graft-tiny')
+const present = existsSync(ADAPTERS) && existsSync(join(BASE, 'model.safetensors'))
+if (!present) console.warn('skipped: infra/samples holds no adapters')
+
+describe.skipIf(!present)('the sample adapters', () => {
+  const names = present
+    ? readdirSync(ADAPTERS).filter((name) =>
+        existsSync(join(ADAPTERS, name, 'adapter_config.json')),
+      )
+    : []
+  it.each(names)('%s is imported and exported byte for byte', async (name) => {
+    const files = readFolder(join(ADAPTERS, name))
+    const base = await baseAt(BASE, 'graft-tiny')
+    const made = await importAdapter({ files, base, name: `@samples/${name}`, version: '1.0.0' })
+    for (const [path, bytes] of exportAdapter(made)) expect(files.get(path), path).toEqual(bytes)
+  })
+})
