@@ -6,6 +6,7 @@ import {
   type TenantBooks,
   tenantBook,
 } from '../ledger/tenant-book.ts'
+import { createGroupCommit } from './group-commit.ts'
 import { ledgerMigrations, openSqlite } from './sqlite.ts'
 
 export interface SqliteBooksOptions {
@@ -23,6 +24,7 @@ export function openSqliteBooks({ path, currency, clock }: SqliteBooksOptions): 
 } {
   const sql = openSqlite(path)
   migrate(sql, ledgerMigrations())
+  const commits = createGroupCommit(sql)
   const open = new Map<string, BookOperations>()
   function operations(tenant: string): BookOperations {
     const known = open.get(tenant) ?? openBook({ sql, tenant, currency, clock })
@@ -31,8 +33,10 @@ export function openSqliteBooks({ path, currency, clock }: SqliteBooksOptions): 
   }
   return {
     book(tenant): TenantBook {
-      return tenantBook(async (name, input) =>
-        (operations(tenant)[name] as (...input: unknown[]) => unknown)(...input),
+      return tenantBook((name, input) =>
+        commits.submit(() =>
+          (operations(tenant)[name] as (...input: unknown[]) => unknown)(...input),
+        ),
       )
     },
     expireDue(now) {
@@ -42,6 +46,9 @@ export function openSqliteBooks({ path, currency, clock }: SqliteBooksOptions): 
       )
       return due.reduce((count, { tenant }) => count + operations(tenant).expireDue(now), 0)
     },
-    close: () => sql.close(),
+    close() {
+      commits.flush()
+      sql.close()
+    },
   }
 }

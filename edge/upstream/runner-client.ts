@@ -48,17 +48,21 @@ export interface RunnerClient {
 export function createRunnerClient(options: RunnerClientOptions): RunnerClient {
   const { fetch, fleetKey, issuerName, clock, idleMs } = options
 
-  async function post(runner: Runner, path: string, body: unknown, signal: AbortSignal) {
-    const { id } = runner.status
+  const tokens = new Map<string, { token: string; until: number }>()
+  /** A token serves several calls, for the first half of its life. */
+  async function tokenFor(id: string): Promise<string> {
     const iat = Math.floor(clock().getTime() / 1000)
-    const claims: FleetClaims = {
-      iss: issuerName,
-      aud: id,
-      role: 'edge',
-      iat,
-      exp: iat + FLEET_TOKEN_SECONDS,
-    }
+    const known = tokens.get(id)
+    if (known && iat < known.until) return known.token
+    const exp = iat + FLEET_TOKEN_SECONDS
+    const claims: FleetClaims = { iss: issuerName, aud: id, role: 'edge', iat, exp }
     const token = await signJwt(claims, 'graft-fleet+jwt', fleetKey)
+    tokens.set(id, { token, until: iat + FLEET_TOKEN_SECONDS / 2 })
+    return token
+  }
+
+  async function post(runner: Runner, path: string, body: unknown, signal: AbortSignal) {
+    const token = await tokenFor(runner.status.id)
     const response = await fetch(new URL(path, runner.url), {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
