@@ -81,6 +81,7 @@ export function createRunner(deps: RunnerDeps): Runner {
     host: createHostCache(limits.hostBytes ?? GIB),
     admission: createAdmission({ engine: engine.info, disk, key, policy, clock }),
     disk,
+    now,
     source: createRegistrySource(deps.registry),
     base: deps.baseTensors,
     maxAdapterBytes: limits.maxAdapterBytes ?? 2 * GIB,
@@ -132,7 +133,10 @@ export function createRunner(deps: RunnerDeps): Runner {
     const started = performance.now()
     active++
     const gone = new AbortController()
-    const cancel = () => gone.abort(new GraftError('ERR_CANCELLED', 'the caller has left'))
+    const cancel = (): void => {
+      gone.abort(new GraftError('ERR_CANCELLED', 'the caller has left'))
+      finish('ERR_CANCELLED')
+    }
     request.signal.addEventListener('abort', cancel)
     let outcome: string | null = null
     const finish = (how: string): void => {
@@ -159,10 +163,7 @@ export function createRunner(deps: RunnerDeps): Runner {
           }
           if (frame.type === 'error') finish(frame.code)
         },
-        onCancel() {
-          cancel()
-          finish('ERR_CANCELLED')
-        },
+        onCancel: cancel,
         onDefect: (e) => onDefect?.(e),
       })
       return new Response(stream, { headers: { 'content-type': 'application/x-ndjson' } })

@@ -44,6 +44,9 @@ export interface ServeOptions {
   log?: (event: Record<string, unknown>) => void
 }
 
+/** How long answers under way may take once the runner is told to stop. */
+const DRAIN_MS = 30_000
+
 export interface ServedRunner {
   url: string
   /** Drains, then frees everything. */
@@ -131,7 +134,12 @@ export async function serveRunner(options: ServeOptions): Promise<ServedRunner> 
     async close() {
       const drained = runner.drain()
       await beats?.send()
-      await drained
+      let timer: ReturnType<typeof setTimeout> | undefined
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, DRAIN_MS)
+      })
+      await Promise.race([drained, late])
+      clearTimeout(timer)
       beats?.stop()
       server.close()
       if ('closeAllConnections' in server) server.closeAllConnections()

@@ -39,6 +39,7 @@ export interface AdaptersDeps extends FetchDeps {
   bank: Bank
   host: HostCache
   admission: Admission
+  now: () => number
   onLoad?: (load: { digest: Digest; from: 'host' | 'disk' | 'registry'; ms: number }) => void
   onAdmission?: (outcome: 'recalled' | 'proven' | 'unproven' | 'refused') => void
 }
@@ -46,12 +47,16 @@ export interface AdaptersDeps extends FetchDeps {
 /** What another caller's right to the bytes may mend. */
 const RIGHTS = ['ERR_UNAUTHENTICATED', 'ERR_TOKEN_EXPIRED', 'ERR_FORBIDDEN', 'ERR_VERSION_UNKNOWN']
 
+/** How long a refusal stands: goldens cost engine time, and a caller who insists must not buy it again each second. */
+const REFUSAL_MS = 60_000
+
 export function createAdapters(deps: AdaptersDeps): Adapters {
-  const { engine, scheduler, bank, host, admission, disk, onLoad, onAdmission } = deps
+  const { engine, scheduler, bank, host, admission, disk, now, onLoad, onAdmission } = deps
   const shareFetch = createShareWork<string, VerifiedAdapter>()
   const shareAdmission = createShareWork<string, AdmissionResult>()
   const admitted = new Map<Digest, AdmissionResult>()
   const onDisk = new Map<Digest, number>()
+  const refused = new Map<Digest, { error: GraftError; until: number }>()
   void listDisk()
 
   /** Records of earlier runs, so that the edge sees a restarted runner's disk. */
@@ -118,6 +123,8 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
   ): Promise<void> {
     const { digest } = adapter
     if (admitted.has(digest)) return
+    const no = refused.get(digest)
+    if (no && no.until > now()) throw no.error
     await shareAdmission(digest, signal, async (shared) => {
       const known = admitted.get(digest) ?? (await admission.recall(digest))
       // A pin of its own: who asked may leave while the goldens still run.
@@ -128,7 +135,12 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
         onAdmission?.(known ? 'recalled' : result.proven ? 'proven' : 'unproven')
         return result
       } catch (e) {
-        onAdmission?.('refused')
+        if (isGraftError(e) && e.code === 'ERR_ADMISSION_FAILED') {
+          onAdmission?.('refused')
+          // Dropped, so that goldens signed meanwhile are seen when it is asked for again.
+          host.remove(digest)
+          refused.set(digest, { error: e, until: now() + REFUSAL_MS })
+        }
         throw e
       } finally {
         unpin()
@@ -160,8 +172,8 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
       return { adapter, unpin }
     } catch (e) {
       unpin()
-      // What was refused must not stand where a later bug could use it.
-      if (isGraftError(e)) await bank.evict(pull.digest)
+      // What was refused must not stand where a later bug could use it. While others still prove it, it is pinned.
+      if (!admitted.has(pull.digest)) await bank.evict(pull.digest)
       throw e
     }
   }

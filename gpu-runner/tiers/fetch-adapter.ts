@@ -1,5 +1,6 @@
 import type { BaseTensor } from '@graft/sdk/format/base-identity.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
+import { isGraftError } from '@graft/sdk/format/errors.ts'
 import {
   type VerifiedAdapter,
   type VerifiedRecord,
@@ -23,26 +24,36 @@ export interface FetchedAdapter extends VerifiedAdapter {
 
 const RECORDS = 'records'
 
-/** From disk when its signatures still hold, else from the registry. */
+/** What stands on disk, when its signatures still hold; what is damaged is removed. */
+async function recordOnDisk(disk: DiskCache, digest: Digest): Promise<VerifiedRecord | null> {
+  const held = await disk.note(RECORDS, digest)
+  if (!held) return null
+  try {
+    return await verifyRecord(held, digest)
+  } catch {
+    await disk.removeNote(RECORDS, digest)
+    return null
+  }
+}
+
+/** From disk, else from the registry. A record without goldens is asked for again: they may be signed later. */
 async function fetchRecord(
   { disk, source }: FetchDeps,
   digest: Digest,
   capability: string | null,
   signal: AbortSignal,
 ): Promise<VerifiedRecord> {
-  const held = await disk.note(RECORDS, digest)
-  if (held) {
-    try {
-      return await verifyRecord(held, digest)
-    } catch {
-      // Damaged on disk: the registry has the original.
-      await disk.removeNote(RECORDS, digest)
-    }
+  const held = await recordOnDisk(disk, digest)
+  if (held?.goldens) return held
+  try {
+    const bytes = await source.record(digest, capability, signal)
+    const record = await verifyRecord(bytes, digest)
+    await disk.putNote(RECORDS, digest, bytes)
+    return record
+  } catch (e) {
+    if (held && isGraftError(e) && e.code === 'ERR_UNREACHABLE') return held
+    throw e
   }
-  const bytes = await source.record(digest, capability, signal)
-  const record = await verifyRecord(bytes, digest)
-  await disk.putNote(RECORDS, digest, bytes)
-  return record
 }
 
 /** Bytes by digest: disk, then registry, and then kept on disk. */

@@ -5,6 +5,7 @@ import type { VerifiedAdapter } from './adapter-bytes.ts'
 export interface HostCache {
   get(digest: Digest): VerifiedAdapter | undefined
   put(adapter: VerifiedAdapter): void
+  remove(digest: Digest): void
   entries(): { digest: Digest; bytes: number }[]
 }
 
@@ -33,6 +34,7 @@ export function createHostCache(budgetBytes: number): HostCache {
         drop(oldest)
       }
     },
+    remove: drop,
     entries: () => [...held.values()].map(({ digest, bytes }) => ({ digest, bytes })),
   }
 }

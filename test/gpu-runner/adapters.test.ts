@@ -263,7 +263,13 @@ describe('admission', () => {
       refusal('ERR_ADMISSION_FAILED', /^goldens: prompt 0: adapted logits must be within 0\.0001/),
     )
     expect(t.engine.bank.size).toBe(0)
-    expect(tierOf(t, a)).toBe('host')
+    expect(tierOf(t, a)).toBe('disk')
+    const steps = t.engine.steps.length
+    await expect(t.frames({ adapters: [pull(a)] })).rejects.toMatchObject({
+      code: 'ERR_ADMISSION_FAILED',
+    })
+    // The refusal stands for a minute: insisting costs no engine time.
+    expect(t.engine.steps).toHaveLength(steps)
   })
 
   it('refuses goldens that show no effect: they would admit anything', async () => {
