@@ -37,4 +37,4 @@ function write(value: unknown, where: string): string {
 export const canonicalJson = (value: unknown): string => write(value, '')
 
 export const canonicalBytes = (value: unknown): Uint8Array<ArrayBuffer> =>
-  new TextEncoder().encode(canonicalJson(value))
+  new TextEncoder().encode(canonicalJson(value)) as Uint8Array<ArrayBuffer>

@@ -36,19 +36,23 @@ interface ProtectedHeader {
 }
 
 /** The members that are the public key (RFC 7638 section 3.2), in the order of their names. */
-const publicMembers = ({ crv, kty, x, y }: JsonWebKey): JsonWebKey => ({
-  ...(crv === undefined ? {} : { crv }),
-  ...(kty === undefined ? {} : { kty }),
-  ...(x === undefined ? {} : { x }),
-  ...(y === undefined ? {} : { y }),
-})
+const publicMembers = ({ crv, kty, x, y }: JsonWebKey) =>
+  ({
+    ...(crv === undefined ? {} : { crv }),
+    ...(kty === undefined ? {} : { kty }),
+    ...(x === undefined ? {} : { x }),
+    ...(y === undefined ? {} : { y }),
+    // Of the platforms' types of a JWK, one demands kty and one does not.
+  }) as JsonWebKey
 
 const jose = (jwk: JsonWebKey) => jwk as Parameters<typeof importJWK>[0]
 
+const isSupported = (jwk: JsonWebKey): boolean =>
+  Object.values(ALGORITHMS).some((a) => a.kty === jwk.kty && a.crv === jwk.crv)
+
 /** RFC 7638 with sha256, base64url. @throws ERR_KEY_UNKNOWN when it is no public key of an allowed kind */
 export async function thumbprint(jwk: JsonWebKey): Promise<string> {
-  const known = Object.values(ALGORITHMS).some((a) => a.kty === jwk.kty && a.crv === jwk.crv)
-  if (!known)
+  if (!isSupported(jwk))
     throw new GraftError(
       'ERR_KEY_UNKNOWN',
       expected('key', 'OKP Ed25519 or EC P-256', `${jwk.kty} ${jwk.crv}`),
@@ -134,8 +138,10 @@ function parseJson(encoded: string, where: string): Record<string, Json> {
 async function findKey(kid: string, keys: readonly JsonWebKey[]): Promise<JsonWebKey> {
   const declared = keys.find((key) => (key as { kid?: string }).kid === kid)
   if (declared) return declared
-  for (const key of keys)
-    if ((key as { kid?: string }).kid === undefined && (await thumbprint(key)) === kid) return key
+  for (const key of keys) {
+    const nameless = (key as { kid?: string }).kid === undefined
+    if (nameless && isSupported(key) && (await thumbprint(key)) === kid) return key
+  }
   throw new GraftError(
     'ERR_KEY_UNKNOWN',
     `the signature names key ${JSON.stringify(kid)}, which is not among the ${keys.length} trusted keys`,
@@ -198,14 +204,17 @@ export async function verifyEnvelope(
   typ: JwsType,
   keys: readonly JsonWebKey[],
 ): Promise<{ payload: Uint8Array; kids: string[] }> {
-  const { payload: encoded, signatures, ...rest } = envelope
+  // Envelopes come straight from the wire: null and other shapes are refused like any other.
+  const { payload: encoded, signatures, ...rest } = envelope ?? {}
   if (typeof encoded !== 'string' || !Array.isArray(signatures) || Object.keys(rest).length > 0)
-    throw invalid(expected('envelope', 'payload and signatures', Object.keys(envelope)))
+    throw invalid(expected('envelope', 'payload and signatures', Object.keys(envelope ?? {})))
   if (signatures.length === 0 || signatures.length > MAX_SIGNATURES)
     throw invalid(expected('envelope', `1 to ${MAX_SIGNATURES} signatures`, signatures.length))
   let payload: Uint8Array = new Uint8Array()
   const kids: string[] = []
   for (const entry of signatures) {
+    if (typeof entry !== 'object' || entry === null)
+      throw invalid(expected('signature', 'an object', entry))
     const unknown = Object.keys(entry).find((k) => k !== 'protected' && k !== 'signature')
     if (unknown !== undefined)
       throw invalid(expected('signature', 'protected and signature only', unknown))
