@@ -1,11 +1,12 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
-import type { MemberRequest, Revocations } from '@graft/sdk/protocol/registry-api.ts'
+import type { MemberRequest, Revocations, TokenAnswer } from '@graft/sdk/protocol/registry-api.ts'
 import type { Scope } from '@graft/sdk/protocol/tokens.ts'
 import { nowIso, type RegistryDeps } from '../deps.ts'
 import { eventRow } from '../packages/events.ts'
 import { first, sql } from '../stores/catalogue.ts'
-import { userExists } from './accounts.ts'
+import { findOrg, userExists } from './accounts.ts'
 import { type Caller, requireScope, requireTenant } from './caller.ts'
+import { MAX_TOKEN_SECONDS, mintToken } from './mint.ts'
 import { within } from './roles.ts'
 
 const REVOKE = 'UPDATE tokens SET revoked_at = ? WHERE jti = ? AND revoked_at IS NULL'
@@ -26,18 +27,34 @@ export async function revokeToken(deps: RegistryDeps, caller: Caller, jti: strin
   ])
 }
 
-/** Every token of the organisation dies at once, the caller's too. */
+/**
+ * Every token of the organisation dies at once; the caller gets the one to go on with.
+ * @throws ERR_FORBIDDEN
+ */
 export async function revokeAllTokens(
   deps: RegistryDeps,
   caller: Caller,
-  org: string,
-): Promise<void> {
-  requireTenant(caller, org)
+  orgName: string,
+): Promise<TokenAnswer> {
+  requireTenant(caller, orgName)
   requireScope(caller, 'admin')
+  const org = (await findOrg(deps, orgName))!
+  const { answer, row } = await mintToken(deps, {
+    user: caller.user,
+    org: orgName,
+    epoch: org.epoch + 1,
+    name: 'after revoking all',
+    scopes: caller.scopes,
+    seconds: MAX_TOKEN_SECONDS,
+    kind: 'user',
+  })
   await deps.catalogue.batch([
-    sql('UPDATE orgs SET epoch = epoch + 1 WHERE name = ?', org),
-    eventRow(deps, caller, 'org.revoke', org),
+    // Two at once raise it once, and both new tokens count.
+    sql('UPDATE orgs SET epoch = max(epoch, ?) WHERE name = ?', org.epoch + 1, orgName),
+    row,
+    eventRow(deps, caller, 'org.revoke', orgName),
   ])
+  return answer
 }
 
 /** Adds a member or changes a role; tokens that the new role would not allow are revoked with it. */

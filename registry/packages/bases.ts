@@ -1,21 +1,29 @@
 import { baseDigest, structureDigest } from '@graft/sdk/format/base-identity.ts'
-import type { Digest } from '@graft/sdk/format/digest.ts'
+import { canonicalBytes } from '@graft/sdk/format/canonical-json.ts'
+import { type Digest, sha256 } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { BaseIdentity } from '@graft/sdk/format/manifest.ts'
 import { parseBaseIdentity } from '@graft/sdk/format/parse-manifest.ts'
+import { parseStrictJson } from '@graft/sdk/format/strict-json.ts'
 import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
-import { nowIso, type RegistryDeps } from '../deps.ts'
+import { newId, nowIso, type RegistryDeps } from '../deps.ts'
 import { type Caller, requireScope } from '../identity/caller.ts'
+import { readAll, streamOf } from '../stores/blob-store.ts'
 import { first, sql } from '../stores/catalogue.ts'
 import { eventRow } from './events.ts'
 
 export async function findBase(deps: RegistryDeps, digest: Digest): Promise<BaseRecord | null> {
-  const row = await first<{ identity: string; tensors: string }>(
+  const row = await first<{ identity: string; tensors: Digest }>(
     deps.catalogue,
     'SELECT identity, tensors FROM bases WHERE digest = ?',
     digest,
   )
-  return row && { digest, identity: JSON.parse(row.identity), tensors: JSON.parse(row.tensors) }
+  if (row === null) return null
+  const body = await deps.blobs.get(row.tensors)
+  if (body === null) throw new Error(`base ${digest}: blob ${row.tensors} is gone from the store`)
+  const bytes = await readAll(body, deps.limits.manifest, `tensors of base ${digest}`)
+  const tensors = parseStrictJson(bytes, 'tensors') as unknown as BaseRecord['tensors']
+  return { digest, identity: JSON.parse(row.identity) as BaseIdentity, tensors }
 }
 
 /** Bases of that name, or all, newest last; their tensors are left out. */
@@ -59,6 +67,7 @@ export async function registerBase(
     throw differs('tensors: structure with dtypes', identity.structureWithDtype, typed)
   const known = await findBase(deps, digest)
   if (known) return known
+  const list = await storeTensors(deps, tensors)
   await deps.catalogue.batch([
     sql(
       `INSERT INTO bases (digest, name, identity, tensors, created_at, created_by)
@@ -66,11 +75,22 @@ export async function registerBase(
       digest,
       identity.name,
       JSON.stringify(identity),
-      JSON.stringify(tensors),
+      list,
       nowIso(deps),
       caller.sub,
     ),
     eventRow(deps, caller, 'base.register', digest),
   ])
   return { digest, identity, tensors }
+}
+
+/** A blob, not a column: experts make lists of megabytes, and a row of D1 holds two at most. */
+async function storeTensors(deps: RegistryDeps, tensors: BaseRecord['tensors']): Promise<Digest> {
+  const bytes = canonicalBytes(tensors)
+  const digest = await sha256(bytes)
+  const upload = `base-${newId(deps)}`
+  await deps.blobs.stage(upload, digest, bytes.length, streamOf(bytes))
+  await deps.blobs.promote(upload, digest)
+  await deps.blobs.discard(upload)
+  return digest
 }

@@ -8,6 +8,10 @@ import { orgOf, precedenceOf } from './checks.ts'
 import type { ParsedRequest } from './parse-request.ts'
 import type { Upload } from './uploads.ts'
 
+/** What search and listings keep of texts that an author may make as long as they like; the manifest has them whole. */
+const MAX_DESCRIPTION_LENGTH = 1000
+const MAX_KEYWORDS = 32
+
 /** The one batch that makes a version visible: package, version, blobs, tags, audit line, upload. */
 export function commitRows(
   deps: RegistryDeps,
@@ -43,8 +47,11 @@ export function commitRows(
       base.identity.name,
       JSON.stringify(kinds),
       manifest.method.family,
-      manifest.description ?? '',
-      JSON.stringify(manifest.keywords ?? []),
+      (manifest.description ?? '').slice(0, MAX_DESCRIPTION_LENGTH),
+      JSON.stringify(manifest.keywords?.slice(0, MAX_KEYWORDS) ?? []).slice(
+        0,
+        MAX_DESCRIPTION_LENGTH,
+      ),
       size,
       JSON.stringify(upload.signatures),
       JSON.stringify(upload.attestations),

@@ -28,6 +28,7 @@ export interface ParsedRequest {
   digest: Digest
   manifestBytes: Uint8Array
   attestations: { digest: Digest; bytes: Uint8Array; signatures: SignedEnvelope['signatures'] }[]
+  goldens: Goldens[]
   /** Every file that the manifest and its goldens name, each once. */
   blobs: NamedBlob[]
 }
@@ -71,6 +72,7 @@ export async function parseRequest(
     ({ sha256, size, role }): NamedBlob => ({ digest: sha256, size, role }),
   )
   const attestations: ParsedRequest['attestations'] = []
+  const goldens: Goldens[] = []
   for (const [i, envelope] of request.attestations.entries()) {
     const bytes = await verified(envelope, JWS_TYPES.attestation, keys)
     const statement = parseStatement(bytes)
@@ -82,6 +84,7 @@ export async function parseRequest(
     attestations.push({ digest: await sha256(bytes), bytes, signatures: envelope.signatures })
     if (statement.predicateType === GOLDENS_PREDICATE) {
       const { logits } = statement.predicate as Goldens
+      goldens.push(statement.predicate as Goldens)
       files.push({ digest: logits.sha256, size: logits.size, role: 'goldens' })
     }
   }
@@ -96,7 +99,7 @@ export async function parseRequest(
     // The canonical file is listed by role, so its row must win over a second name for the same bytes.
     if (!known || file.role === 'canonical') blobs.set(file.digest, file)
   }
-  return { manifest, digest, manifestBytes, attestations, blobs: [...blobs.values()] }
+  return { manifest, digest, manifestBytes, attestations, goldens, blobs: [...blobs.values()] }
 }
 
 /** @throws ERR_REQUEST_INVALID unless exactly the blobs that the signed documents name were declared */

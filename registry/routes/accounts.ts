@@ -57,8 +57,8 @@ export const accountRoutes = (deps: RegistryDeps) =>
       return c.json({})
     })
     .delete('/v1/orgs/:org/tokens', async (c) => {
-      await revokeAllTokens(deps, await authenticate(deps, c), c.req.param('org'))
-      return c.json({})
+      const caller = await authenticate(deps, c)
+      return c.json(await revokeAllTokens(deps, caller, c.req.param('org')), 200, SECRET)
     })
     .post('/v1/tokens', async (c) => {
       const caller = await authenticate(deps, c)

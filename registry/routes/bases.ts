@@ -23,7 +23,7 @@ const baseSchema = z.strictObject({
       }),
     )
     .min(1)
-    .max(20_000),
+    .max(100_000),
 })
 
 export const baseRoutes = (deps: RegistryDeps) =>

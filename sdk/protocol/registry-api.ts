@@ -15,7 +15,7 @@ import type { Scope } from './tokens.ts'
  *   POST /v1/orgs/:org/members                        auth admin: MemberRequest -> {}
  *   POST /v1/tokens                                   auth: TokenRequest -> TokenAnswer (never more than the caller has)
  *   DELETE /v1/tokens/:jti                            auth: -> {}
- *   DELETE /v1/orgs/:org/tokens                       auth admin: -> {}                (all of them; raises the epoch)
+ *   DELETE /v1/orgs/:org/tokens                       auth admin: -> TokenAnswer       (all die by a raised epoch; a new one)
  *   GET  /v1/revocations                              -> Revocations                   (ETag; polled by the edge)
  *   POST /v1/orgs/:org/keys                           auth publish: PublisherKey -> PublisherKey
  *   GET  /v1/orgs/:org/keys                           -> { keys: PublisherKey[] }

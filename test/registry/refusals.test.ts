@@ -1,5 +1,5 @@
 import { generateSigningKey, signEnvelope } from '@graft/sdk/format/jws.ts'
-import { JWS_TYPES, type Manifest } from '@graft/sdk/format/manifest.ts'
+import { type Goldens, JWS_TYPES, type Manifest } from '@graft/sdk/format/manifest.ts'
 import { manifestBytes } from '@graft/sdk/format/parse-manifest.ts'
 import { goldensStatement, statementBytes } from '@graft/sdk/format/statements.ts'
 import type { BaseRecord, PublishRequest } from '@graft/sdk/protocol/registry-api.ts'
@@ -162,6 +162,22 @@ describe('publish refuses', () => {
     expect(await send(purpose)).toBe('ERR_SIGNATURE_INVALID')
   })
 
+  it('goldens whose logits are not there for every prompt, or of another shape', async () => {
+    const { call, token, key } = house
+    const what = await fresh({ withGoldens: true })
+    const prompt = what.goldens!.prompts[0]!
+    const cases: [Goldens['prompts'], string][] = [
+      [[prompt, prompt], 'ERR_TENSOR_MISSING'],
+      [[{ ...prompt, positions: [0, 1] }], 'ERR_TENSOR_SHAPE'],
+    ]
+    for (const [prompts, code] of cases) {
+      const goldens = { ...what.goldens!, prompts }
+      const json = await publishRequest({ ...what, goldens }, key)
+      expect((await publish(call, token, what, json)).body.error.code).toBe(code)
+    }
+    await expectInvisible(what)
+  })
+
   it('goldens of another manifest', async () => {
     const { call, token, key } = house
     const what = await fresh({ withGoldens: true })
@@ -222,6 +238,18 @@ describe('publish refuses', () => {
     expect(record.versions.map((v: { digest: string }) => v.digest)).toEqual([both[winner]!.digest])
     const again = await call('POST', `/v1/publish/${ids[1 - winner]}/complete`, { token })
     expect(again.body.error.code).toBe('ERR_VERSION_EXISTS')
+  })
+
+  it('nothing of two that complete one upload at once: both hear that it is published', async () => {
+    const { call, token, key } = house
+    const what = await fresh()
+    const json = await publishRequest(what, key)
+    const { id, missing } = (await call('POST', '/v1/publish', { token, json })).body
+    for (const { url, digest } of missing)
+      await call('PUT', url, { token, body: what.files.get(digest)! })
+    const complete = () => call('POST', `/v1/publish/${id}/complete`, { token })
+    const answers = await Promise.all([complete(), complete(), complete()])
+    expect(answers.map((answer) => answer.body.state)).toEqual(Array(3).fill('published'))
   })
 
   it("another organisation's name, and a token without the scope", async () => {

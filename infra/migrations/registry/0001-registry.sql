@@ -57,6 +57,7 @@ CREATE TABLE bases (
   digest TEXT PRIMARY KEY,
   name TEXT NOT NULL,
   identity TEXT NOT NULL,
+  -- Digest of the blob that lists them.
   tensors TEXT NOT NULL,
   created_at TEXT NOT NULL,
   created_by TEXT NOT NULL
