@@ -41,11 +41,11 @@ export function priceOf(list: PriceList, base: string, adapters: PricedAdapter[]
   const priced = rows.length > 0 ? rows : [own]
   const highest = (field: 'input' | 'output' | 'cached') =>
     Math.max(...priced.map((row) => row[field]))
-  const weights = adapters.map((adapter) => Math.abs(Number(adapter.weight)))
-  const total = weights.reduce((sum, weight) => sum + weight, 0)
+  const weights = adapters.map(({ weight }) => billionths(weight))
+  const total = weights.reduce((sum, weight) => sum + weight, 0n)
   const authors = adapters.map((adapter, i) => ({
     org: adapter.package.slice(1).split('/')[0]!,
-    partsPerMillion: total > 0 ? Math.floor((rows[i]!.authorShare * weights[i]!) / total) : 0,
+    partsPerMillion: total > 0n ? Number((BigInt(rows[i]!.authorShare) * weights[i]!) / total) : 0,
   }))
   return {
     version: list.version,
@@ -55,6 +55,12 @@ export function priceOf(list: PriceList, base: string, adapters: PricedAdapter[]
     authorShare: authors.reduce((sum, author) => sum + author.partsPerMillion, 0),
     authors,
   }
+}
+
+/** |weight| exactly: a weight has at most nine decimals. */
+const billionths = (weight: string): bigint => {
+  const [whole = '0', fraction = ''] = weight.replace('-', '').split('.')
+  return BigInt(whole + fraction.padEnd(9, '0').slice(0, 9))
 }
 
 export interface TokenCounts {

@@ -25,7 +25,9 @@ async function answer(
   parseBody: (body: unknown) => CallRequest,
 ): Promise<Response> {
   const caller = await authenticate(edge, c.req.header('authorization'), 'infer')
+  c.header('x-ratelimit-limit-requests', String(edge.limits.requestsPerMinute))
   edge.rate.admit(caller.jti)
+  c.header('x-ratelimit-remaining-requests', String(edge.rate.remaining(caller.jti)))
   if (edge.openByToken.count(caller.jti) >= edge.limits.concurrency)
     throw new GraftError(
       'ERR_RATE_LIMITED',

@@ -1,7 +1,9 @@
+import { priceOf, sharesOf } from '@graft/edge/ledger/prices.ts'
 import { type TenantBook, tenantBook } from '@graft/edge/ledger/tenant-book.ts'
 import { decodeUnverified, verifyCompact } from '@graft/sdk/format/jws.ts'
 import type { Receipt, RunnerReceipt } from '@graft/sdk/protocol/receipts.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
+import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { chat, createEdgeOfTests, parseSse } from './helpers/edge.ts'
 import { answerSteps, type Step, tokenSteps } from './helpers/runner.ts'
@@ -73,6 +75,35 @@ it('pays authors by the absolute weight of their adapters and the platform the r
     entries: [{ id: 3 }],
   })
 })
+
+it('splits a charge exactly, whatever the weights', () =>
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.integer({ min: 1, max: 10 ** 10 }), fc.boolean()), {
+        minLength: 1,
+        maxLength: 16,
+      }),
+      fc.integer({ min: 0, max: 1_000_000 }),
+      fc.integer({ min: 0, max: 2 ** 52 }),
+      (weights, authorShare, charged) => {
+        const list = { version: '1', standard: { input: 1, output: 1, cached: 1, authorShare } }
+        const adapters = weights.map(([billionths, minus], i) => ({
+          package: `@org${i}/x`,
+          weight: `${minus ? '-' : ''}${Math.floor(billionths / 1e9)}.${String(billionths % 1e9).padStart(9, '0')}`,
+          digest: `sha256:${'0'.repeat(64)}` as never,
+        }))
+        const shares = sharesOf(priceOf(list, 'b', adapters), charged)
+        expect(shares.reduce((sum, { amount }) => sum + BigInt(amount), 0n)).toBe(BigInt(charged))
+        const total = weights.reduce((sum, [weight]) => sum + weight, 0)
+        for (const [i, [weight]] of weights.entries()) {
+          const fair = (charged * authorShare * weight) / (total * 1e6)
+          expect(shares[i]!.amount).toBeLessThanOrEqual(fair + 1)
+          // At most a millionth of the charge and a nano-unit are lost to rounding down.
+          expect(shares[i]!.amount).toBeGreaterThanOrEqual(fair - charged / 1e6 - 2)
+        }
+      },
+    ),
+  ))
 
 it('charges cached prompt tokens at their own price', async () => {
   const edge = await createEdgeOfTests()
@@ -317,6 +348,8 @@ it('limits calls per minute and calls at once, with a Retry-After that is true',
   ])
   const open = await Promise.all([1, 2, 3].map(() => edge.post('/v1/chat/completions', chat())))
   expect(open.map(({ status }) => status).sort()).toEqual([200, 200, 429])
+  expect(open[0]!.headers.get('x-ratelimit-limit-requests')).toBe('3')
+  expect(open[0]!.headers.get('x-ratelimit-remaining-requests')).toBe('2')
   await Promise.all(open.map((response) => response.text()))
   const limited = await edge.post('/v1/chat/completions', chat())
   expect(limited.status).toBe(429)

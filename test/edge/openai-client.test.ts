@@ -1,5 +1,6 @@
 import OpenAI, {
   APIError,
+  APIUserAbortError,
   AuthenticationError,
   BadRequestError,
   InternalServerError,
@@ -124,6 +125,26 @@ it('throws on a stream whose runner dies, instead of taking it for complete', as
   expect(error).toBeInstanceOf(APIError)
   expect(error).toMatchObject({ code: 'ERR_RUNNER_FAILED' })
   expect(text).toBe('ab')
+})
+
+it('stops the runner and charges nothing when a client gives up on a whole answer', async () => {
+  const { edge, client } = await createClient()
+  const runner = await edge.runner(() => [
+    accepted,
+    ...tokenSteps(['a', 'b']),
+    { type: 'wait', ms: 5_000 },
+  ])
+  const abort = new AbortController()
+  const call = client.chat.completions.create(
+    { model: 'graft-tiny', messages },
+    { signal: abort.signal },
+  )
+  while (runner.framesSent < 3) await new Promise((r) => setTimeout(r, 5))
+  abort.abort()
+  await expect(call).rejects.toThrow(APIUserAbortError)
+  while (runner.cancelledAt.length === 0) await new Promise((r) => setTimeout(r, 5))
+  while ((await edge.balance()).held > 0) await new Promise((r) => setTimeout(r, 5))
+  expect(await edge.balance()).toMatchObject({ spent: 0 })
 })
 
 it('stops the runner when the client breaks out of the loop, and settles what was sent', async () => {
