@@ -8,6 +8,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   baseAt,
+  baseOf,
   fixtureBase,
   fixtures,
   importFixture,
@@ -31,7 +32,7 @@ describe('exportAdapter', () => {
       const first = await importFixture(name)
       const manifest = parseManifest(manifestBytes(first.manifest))
       const files = exportAdapter({ manifest, safetensors: first.safetensors })
-      const base = await fixtureBase(name.includes('gpt2') ? 'base-gpt2' : 'base')
+      const base = await baseOf(name)
       const { name: title, version } = manifest
       const second = await importAdapter({ files, base, name: title, version })
       expect(manifestBytes(second.manifest)).toEqual(manifestBytes(first.manifest))

@@ -41,6 +41,12 @@ export async function baseAt(folder: string, name: string): Promise<BaseDescript
 
 export const fixtureBase = (name = 'base') => baseAt(join(HERE, name), name)
 
+/** The base that a fixture was made on. */
+export const baseOf = (fixture: string) =>
+  fixtureBase(
+    fixture.endsWith('gpt2') ? 'base-gpt2' : fixture.endsWith('tied') ? 'base-tied' : 'base',
+  )
+
 const FIXED = { name: '@acme/fixture', version: '1.0.0' }
 
 /** Imports a fixture's files, changed by `edit`, on the base that it was made on. */
@@ -51,7 +57,7 @@ export async function importFixture(
 ) {
   const files = sourceOf(name)
   edit(files)
-  const base = await fixtureBase(name.includes('gpt2') ? 'base-gpt2' : 'base')
+  const base = await baseOf(name)
   return importAdapter({ files, base, ...FIXED, ...options })
 }
 

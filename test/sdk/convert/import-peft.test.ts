@@ -147,6 +147,17 @@ describe('LoRA from PEFT', () => {
   })
 })
 
+describe('tied embeddings', () => {
+  it('get their new rows in the head too, as PEFT does, from one tensor', async () => {
+    const { operations, slot } = await imported('peft-tokens-tied')
+    const embedding = at(operations, 'replace', 'model.embed_tokens')
+    const head = at(operations, 'replace', 'lm_head')
+    expect(head).toEqual({ ...embedding, site: 'lm_head' })
+    const peer = expectedOf('peft-tokens-tied').get('head')!
+    expect(worst(slot(head.slots.value), peer.data)).toBeLessThan(1e-6)
+  })
+})
+
 describe('prompt methods from PEFT', () => {
   it.each(['peft-prefix', 'peft-prefix-projected'])(
     '%s has the keys and values of the cache PEFT builds',

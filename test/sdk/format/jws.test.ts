@@ -116,6 +116,14 @@ describe('verifyEnvelope', () => {
       (e) => ({ ...e, signatures: [{ ...e.signatures[0], header: { alg: 'EdDSA' } }] }),
       'ERR_SIGNATURE_INVALID',
     ],
+    ['null', () => null, 'ERR_SIGNATURE_INVALID'],
+    ['a text', () => 'e30.e30.AA', 'ERR_SIGNATURE_INVALID'],
+    ['a signature that is null', (e) => ({ ...e, signatures: [null] }), 'ERR_SIGNATURE_INVALID'],
+    [
+      'a signature that is a number',
+      (e) => ({ ...e, signatures: [{ ...e.signatures[0], signature: 1 }] }),
+      'ERR_SIGNATURE_INVALID',
+    ],
     ['an unknown member', (e) => ({ ...e, extra: 1 }), 'ERR_SIGNATURE_INVALID'],
     [
       'nine signatures',
