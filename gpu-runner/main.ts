@@ -2,11 +2,12 @@
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { ERRORS, expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
+import { parsePrecision } from './engine/open-engine.ts'
 import { type ServeOptions, serveRunner } from './serve.ts'
 
 const USAGE = `graft-runner --checkpoint <folder> --registry <url> --state <folder> --id <name> --fleet-key <file>
   [--edge <url>] [--port 8090] [--host 127.0.0.1] [--public-url <url>]
-  [--precision fp32|fp16|int8|int4] [--policy goldens|allow-unproven]
+  [--precision fp32|int8|int4] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
 The fleet key is a private JWK in a file, or in GRAFT_FLEET_KEY.`
 
 const FLAGS = {
@@ -21,6 +22,8 @@ const FLAGS = {
   'fleet-key': { type: 'string' },
   precision: { type: 'string', default: 'fp32' },
   policy: { type: 'string', default: 'goldens' },
+  slots: { type: 'string' },
+  threads: { type: 'string' },
   help: { type: 'boolean', default: false },
 } as const
 
@@ -51,6 +54,15 @@ async function readFleetKey(path: string | undefined): Promise<JsonWebKey> {
   }
 }
 
+/** A number of at least 1, when the flag was given. */
+function atLeastOne(flag: 'slots' | 'threads', value: string | undefined) {
+  if (value === undefined) return {}
+  const number = Number(value)
+  if (!Number.isInteger(number) || number < 1)
+    throw usage(expected(`--${flag}`, 'a number of at least 1', value))
+  return { [flag]: number }
+}
+
 async function parseOptions(args: string[]): Promise<ServeOptions> {
   const flags = readFlags(args)
   const need = (flag: 'checkpoint' | 'registry' | 'state' | 'id'): string => {
@@ -72,8 +84,10 @@ async function parseOptions(args: string[]): Promise<ServeOptions> {
     state: need('state'),
     id: need('id'),
     fleetKey: await readFleetKey(flags['fleet-key']),
-    precision: oneOf('precision', flags.precision, ['fp32', 'fp16', 'int8', 'int4'] as const),
+    precision: parsePrecision(flags.precision),
     policy: oneOf('policy', flags.policy, ['goldens', 'allow-unproven'] as const),
+    ...atLeastOne('slots', flags.slots),
+    ...atLeastOne('threads', flags.threads),
     log: (event) => process.stderr.write(`${JSON.stringify({ at: new Date(), ...event })}\n`),
   }
 }

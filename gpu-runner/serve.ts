@@ -11,9 +11,8 @@ import {
 import { createAdaptorServer } from '@hono/node-server'
 import type { AdmissionPolicy } from './admission/admission.ts'
 import { createRunner, type RunnerLimits } from './app.ts'
-import { readBaseTensors } from './base-tensors.ts'
-import type { EngineInfo } from './engine/engine.ts'
-import { openEngine } from './engine/open-engine.ts'
+import { describeCheckpoint } from './checkpoint/describe-checkpoint.ts'
+import { type EngineOptions, openEngine } from './engine/open-engine.ts'
 import { startHeartbeats } from './heartbeat.ts'
 import { openTokenizer } from './tokenizer/open-tokenizer.ts'
 
@@ -36,7 +35,11 @@ export interface ServeOptions {
   /** Private JWK of the fleet. */
   fleetKey: JsonWebKey
   /** @default 'fp32' */
-  precision?: EngineInfo['precision']
+  precision?: NonNullable<EngineOptions['precision']>
+  /** Most sequences at once. @default what the engine chooses */
+  slots?: number
+  /** Threads of the engine. @default what the engine chooses */
+  threads?: number
   /** @default 'goldens' */
   policy?: AdmissionPolicy
   limits?: Partial<RunnerLimits>
@@ -87,18 +90,25 @@ function listen(server: ReturnType<typeof createAdaptorServer>, port: number, ho
 
 /** Opens the base, listens, and tells the edge. Resolves once requests can be answered. */
 export async function serveRunner(options: ServeOptions): Promise<ServedRunner> {
-  const { checkpoint, state, id, host = '127.0.0.1', precision = 'fp32', log } = options
+  const { checkpoint, state, id, host = '127.0.0.1', log } = options
+  const { precision = 'fp32', slots, threads } = options
   const clock = (): Date => new Date()
   const fleetKey = await importSigningKey(options.fleetKey)
   const key = await openKey(state)
-  const baseTensors = await readBaseTensors(checkpoint)
-  const engine = await openEngine({ checkpoint, state, precision })
+  const base = await describeCheckpoint(checkpoint)
+  const engine = await openEngine({
+    checkpointDir: checkpoint,
+    baseDigest: base.digest,
+    precision,
+    ...(slots === undefined ? {} : { slots }),
+    ...(threads === undefined ? {} : { threads }),
+  })
   const codec = await openTokenizer(checkpoint, engine.info.vocab)
   const runner = createRunner({
     id,
     engine,
     codec,
-    baseTensors,
+    baseTensors: base.tensors,
     registry: { url: options.registry, fetch: globalThis.fetch },
     cacheFolder: join(state, 'adapters'),
     key,

@@ -273,7 +273,7 @@ describe('admission', () => {
   })
 
   it('refuses goldens that show no effect: they would admit anything', async () => {
-    const a = await add(0.5, { goldenShift: 0 })
+    const a = await add(47, { goldenShift: 0 })
     await expect(t.frames({ adapters: [pull(a)] })).rejects.toMatchObject(
       refusal('ERR_ADMISSION_FAILED', /no prompt shows an effect/),
     )
