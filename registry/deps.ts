@@ -47,6 +47,7 @@ export interface RegistryDeps {
   /** Lets the first administrator in, once; null closes that door. */
   setupCode: string | null
   limits: RegistryLimits
+  /** Called once a request. @default none */
   log?: (record: LogRecord) => void
   /** Unguessable ids of tokens, uploads and requests. @default crypto.randomUUID */
   randomId?: () => string

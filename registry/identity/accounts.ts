@@ -40,6 +40,20 @@ const roleIn = async (deps: RegistryDeps, org: string, user: string): Promise<Ro
     )
   )?.role ?? null
 
+/** A batch broken by a constraint may mean that somebody was faster: `explain` throws what that means, if so. */
+async function batchOr(
+  deps: RegistryDeps,
+  rows: readonly SqlStatement[],
+  explain: () => Promise<void>,
+): Promise<void> {
+  try {
+    await deps.catalogue.batch(rows)
+  } catch (e) {
+    await explain()
+    throw e
+  }
+}
+
 const taken = (what: string, name: string) =>
   new GraftError('ERR_NAME_TAKEN', `${what} "${name}" already exists; choose another name`)
 
@@ -67,19 +81,17 @@ export async function setUp(deps: RegistryDeps, request: SetupRequest): Promise<
   const { user, org } = request
   const at = nowIso(deps)
   const { answer, row } = await ownToken(deps, user, org, 'owner', 1)
-  try {
-    await deps.catalogue.batch([
-      sql('INSERT INTO setup (id, done_at) VALUES (1, ?)', at),
-      insertUser(user, true, at),
-      insertOrg(org, at),
-      insertMember(org, user, 'owner', at),
-      row,
-      eventRow(deps, { sub: `user:${user}`, tenant: org }, 'setup', org),
-    ])
-  } catch (e) {
+  const rows = [
+    sql('INSERT INTO setup (id, done_at) VALUES (1, ?)', at),
+    insertUser(user, true, at),
+    insertOrg(org, at),
+    insertMember(org, user, 'owner', at),
+    row,
+    eventRow(deps, { sub: `user:${user}`, tenant: org }, 'setup', org),
+  ]
+  await batchOr(deps, rows, async () => {
     if (await isDone()) throw done()
-    throw e
-  }
+  })
   return answer
 }
 
@@ -103,33 +115,44 @@ export async function createUser(
   requireScope(caller, 'admin')
   if (!caller.operator)
     throw new GraftError('ERR_FORBIDDEN', 'only an operator of this registry may create users')
-  if (await userExists(deps, user)) throw taken('user', user)
+  const assertFree = async () => {
+    if (await userExists(deps, user)) throw taken('user', user)
+  }
+  await assertFree()
   const existing = await findOrg(deps, org)
   if (existing && (await roleIn(deps, org, caller.user)) !== 'owner')
     throw taken('organisation', org)
   const role: Role = existing ? 'reader' : 'owner'
   const at = nowIso(deps)
   const { answer, row } = await ownToken(deps, user, org, role, existing?.epoch ?? 1)
-  await deps.catalogue.batch([
+  const rows = [
     insertUser(user, false, at),
     ...(existing ? [] : [insertOrg(org, at)]),
     insertMember(org, user, role, at),
     row,
     eventRow(deps, caller, 'user.create', `${user} in ${org}`),
-  ])
+  ]
+  await batchOr(deps, rows, async () => {
+    await assertFree()
+    if (!existing && (await findOrg(deps, org))) throw taken('organisation', org)
+  })
   return answer
 }
 
 /** For a person, or a program that administers. @throws ERR_FORBIDDEN, ERR_NAME_TAKEN */
 export async function createOrg(deps: RegistryDeps, caller: Caller, name: string): Promise<Org> {
   if (!caller.sub.startsWith('user:')) requireScope(caller, 'admin')
-  if (await findOrg(deps, name)) throw taken('organisation', name)
+  const assertFree = async () => {
+    if (await findOrg(deps, name)) throw taken('organisation', name)
+  }
+  await assertFree()
   const at = nowIso(deps)
-  await deps.catalogue.batch([
+  const rows = [
     insertOrg(name, at),
     insertMember(name, caller.user, 'owner', at),
     eventRow(deps, caller, 'org.create', name),
-  ])
+  ]
+  await batchOr(deps, rows, assertFree)
   return { name, createdAt: at, epoch: 1 }
 }
 

@@ -11,6 +11,7 @@ import {
 } from '@graft/sdk/format/jws.ts'
 import { createRegistry } from '../app.ts'
 import { DEFAULT_LIMITS, type RegistryDeps } from '../deps.ts'
+import { logDefects } from '../http/log-defects.ts'
 import { sweepStaging } from '../publish/sweep.ts'
 import { openFileBlobs } from './file-blobs.ts'
 import { openSqliteCatalogue, readMigrations } from './sqlite-catalogue.ts'
@@ -85,7 +86,7 @@ export async function createNodeRegistry(options: NodeRegistryOptions): Promise<
     setupCode,
     clock: options.clock ?? (() => new Date()),
     limits: options.limits ?? DEFAULT_LIMITS,
-    ...(options.log ? { log: options.log } : {}),
+    log: options.log ?? logDefects,
     ...(options.randomId ? { randomId: options.randomId } : {}),
   }
   return {

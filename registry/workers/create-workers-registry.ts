@@ -2,6 +2,7 @@ import { GraftError } from '@graft/sdk/format/errors.ts'
 import { importSigningKey, type SigningKey } from '@graft/sdk/format/jws.ts'
 import { createRegistry } from '../app.ts'
 import { DEFAULT_LIMITS, type RegistryDeps, type RegistryLimits } from '../deps.ts'
+import { logDefects } from '../http/log-defects.ts'
 import { sweepStaging } from '../publish/sweep.ts'
 import { createD1Catalogue } from './d1-catalogue.ts'
 import { createR2Blobs } from './r2-blobs.ts'
@@ -46,7 +47,7 @@ export async function createWorkersRegistry(
     setupCode: bindings.SETUP_CODE ?? null,
     clock: options.clock ?? (() => new Date()),
     limits: options.limits ?? WORKERS_LIMITS,
-    ...(options.log ? { log: options.log } : {}),
+    log: options.log ?? logDefects,
   }
   return {
     app: createRegistry(deps),

@@ -123,6 +123,21 @@ export const blobStoreContract = (
         )
     })
 
+    it('takes a file of many parts, and refuses it whole when its last byte is wrong', async () => {
+      const { bytes, digest, size } = some(9_000_001)
+      const other = Uint8Array.from(bytes)
+      other[size - 1]! ^= 1
+      await expect(blobs.stage('u12', digest, size, chunked(other))).rejects.toMatchObject({
+        code: 'ERR_DIGEST_MISMATCH',
+      })
+      expect(await blobs.getStaged('u12', digest)).toBeNull()
+      await blobs.stage('u12', digest, size, chunked(bytes))
+      await blobs.promote('u12', digest)
+      const back = await bytesOf(await blobs.get(digest))
+      expect(back?.length).toBe(size)
+      expect(digestOf(back!)).toBe(digest)
+    })
+
     it('holds an empty blob', async () => {
       const { bytes, digest } = some(0)
       await blobs.stage('u10', digest, 0, chunked(bytes))

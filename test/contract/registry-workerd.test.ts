@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createS3Blobs } from '@graft/registry/node/s3-blobs.ts'
+import { afterAll, describe, expect, it } from 'vitest'
 import {
   adapter,
   furnish,
@@ -10,20 +11,22 @@ import {
 import { blobStoreContract, catalogueContract } from './registry-stores.ts'
 import { openWorkerd } from './registry-workerd.ts'
 
-const open = () => openWorkerd(SETUP_CODE, ISSUER)
+// One workerd for all: the suites touch different stores, and the registry starts with what the catalogue's suite left.
+const opening = openWorkerd(SETUP_CODE, ISSUER)
+afterAll(async () => (await opening).close())
+const kept = async () => {}
 
-blobStoreContract('R2 in workerd', open)
-catalogueContract('D1 in workerd', open)
+blobStoreContract('R2 in workerd', async () => ({ ...(await opening), close: kept }))
+catalogueContract('D1 in workerd', async () => ({ ...(await opening), close: kept }))
+blobStoreContract('S3, spoken to the local R2', async () => {
+  const { s3 } = await opening
+  const blobs = createS3Blobs(s3.bucket, s3.config)
+  return { blobs, close: async () => blobs[Symbol.asyncDispose]() }
+})
 
 describe('the registry in workerd', () => {
-  let worker: Awaited<ReturnType<typeof open>>
-  beforeAll(async () => {
-    worker = await open()
-  })
-  afterAll(() => worker.close())
-
   it('publishes, resolves and serves an adapter over D1 and R2', async () => {
-    const { call, token, key, base } = await furnish(worker.app as never)
+    const { call, token, key, base } = await furnish((await opening).app as never)
     const sql = await adapter({ base, withGoldens: true })
     const published = await publish(call, token, sql, await publishRequest(sql, key))
     expect(published.body).toMatchObject({ state: 'published', digest: sql.digest })

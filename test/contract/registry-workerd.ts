@@ -7,6 +7,7 @@ import { exportSigningKey, generateSigningKey } from '@graft/sdk/format/jws.ts'
 import { build } from 'esbuild'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 
+const S3_CREDENTIALS = { accessKeyId: 'test', secretAccessKey: 'test-secret' }
 const root = join(import.meta.dirname, '../..')
 
 /** The registry in workerd with an empty D1 and R2 in memory, migrated; and its stores, called through it. */
@@ -24,7 +25,7 @@ export async function openWorkerd(setupCode: string, issuerName: string) {
       modules: [{ type: 'ESModule', path: 'worker.mjs', contents: bundled.outputFiles[0]!.text }],
       compatibilityDate: '2026-08-04',
       d1Databases: { DB: 'registry' },
-      r2Buckets: { BLOBS: 'registry-blobs' },
+      r2Buckets: { BLOBS: { id: 'registry-blobs', s3Credentials: S3_CREDENTIALS } },
       d1Persist: false,
       r2Persist: false,
       bindings: {
@@ -34,7 +35,7 @@ export async function openWorkerd(setupCode: string, issuerName: string) {
       },
     }),
   )
-  await miniflare.ready
+  const address = await miniflare.ready
   const url = 'http://registry.test'
   const request = (path: string, init?: RequestInit): Promise<Response> =>
     miniflare.dispatchFetch(`${url}${path}`, init as never) as never
@@ -76,5 +77,14 @@ export async function openWorkerd(setupCode: string, issuerName: string) {
     .split(';')
     .map((text) => text.trim())
   await catalogue.batch(statements.filter(Boolean).map((text) => ({ sql: text, params: [] })))
-  return { app: { request }, blobs, catalogue, close: () => miniflare.dispose() }
+  const s3 = {
+    bucket: 'registry-blobs',
+    config: {
+      endpoint: new URL('/cdn-cgi/local/r2/s3', address).href,
+      region: 'auto',
+      forcePathStyle: true,
+      credentials: S3_CREDENTIALS,
+    },
+  }
+  return { app: { request }, blobs, catalogue, s3, close: () => miniflare.dispose() }
 }

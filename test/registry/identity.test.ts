@@ -140,6 +140,25 @@ describe('tokens', () => {
 })
 
 describe('organisations', () => {
+  it('and users have one name each, however many ask for it at once', async () => {
+    const { call, token } = house
+    const orgs = [1, 2, 3].map(() => call('POST', '/v1/orgs', { token, json: { name: 'newco' } }))
+    expect((await Promise.all(orgs)).map((answer) => answer.status).sort()).toEqual([200, 409, 409])
+    const user = (org: string) => call('POST', '/v1/users', { token, json: { user: 'zoe', org } })
+    const answers = await Promise.all(['zoe-a', 'zoe-b'].map(user))
+    expect(answers.map((answer) => answer.status).sort()).toEqual([200, 409])
+    const held = answers[0]!.status === 200 ? 'zoe-a' : 'zoe-b'
+    const intruder = { user: 'yan', org: held }
+    expect(await codeOf(call('POST', '/v1/users', { token, json: intruder }))).toBe(
+      'ERR_NAME_TAKEN',
+    )
+    expect(await codeOf(call('POST', '/v1/orgs', { token, json: { name: 'New_Co' } }))).toBe(
+      'ERR_REQUEST_INVALID',
+    )
+    const json = { org: 'newco', name: 'ci', scopes: ['publish'], expiresIn: 60 }
+    expect((await call('POST', '/v1/tokens', { token, json })).status).toBe(200)
+  })
+
   it('give members a role, which bounds what their tokens can do from then on', async () => {
     const { call, token } = house
     await house.newcomer('bob', 'bobco')
