@@ -1,0 +1,95 @@
+import { readFile } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
+import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
+import { type ModelConfig, parseModelConfig } from './model-config.ts'
+
+export interface Weight {
+  dtype: string
+  shape: number[]
+  /** Little-endian, C order. */
+  data: Uint8Array
+}
+
+export interface Checkpoint {
+  name: string
+  config: ModelConfig
+  weights: Map<string, Weight>
+  /** A weight as f32. @throws ERR_CHECKPOINT_INVALID when it is absent or of another shape */
+  f32(name: string, shape: number[]): Float32Array
+}
+
+const damaged = (message: string, cause?: unknown): GraftError =>
+  new GraftError('ERR_CHECKPOINT_INVALID', message, { cause })
+
+export async function readBytes(path: string): Promise<Uint8Array> {
+  return readFile(path).catch((cause: NodeJS.ErrnoException) => {
+    throw damaged(`${path} must be readable: ${cause.code ?? cause.message}`, cause)
+  })
+}
+
+function parseJson(bytes: Uint8Array, path: string): Record<string, unknown> {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as Record<
+      string,
+      unknown
+    >
+  } catch (cause) {
+    throw damaged(`${path} must be JSON: ${(cause as Error).message}`, cause)
+  }
+}
+
+/** The weight files of a checkpoint folder, sorted: one model.safetensors, or the shards of its index. */
+export async function weightFiles(folder: string): Promise<string[]> {
+  const indexPath = join(folder, 'model.safetensors.index.json')
+  const index = await readFile(indexPath).catch(() => null)
+  if (!index) return ['model.safetensors']
+  const map = parseJson(index, indexPath)['weight_map'] as Record<string, string> | undefined
+  if (!map) throw damaged(expected(`${indexPath}: weight_map`, 'an object', map))
+  const files = [...new Set(Object.values(map))].sort()
+  for (const file of files)
+    if (basename(file) !== file)
+      throw damaged(expected(`${indexPath}: weight_map`, 'plain file names', file))
+  return files
+}
+
+/** Reads a Hugging Face checkpoint folder into memory. @throws ERR_CHECKPOINT_INVALID naming the file */
+export async function readCheckpoint(folder: string): Promise<Checkpoint> {
+  const configPath = join(folder, 'config.json')
+  const config = parseModelConfig(parseJson(await readBytes(configPath), configPath), configPath)
+  const weights = new Map<string, Weight>()
+  for (const file of await weightFiles(folder)) {
+    const path = join(folder, file)
+    try {
+      const { tensors, metadata } = readSafetensors(await readBytes(path))
+      for (const [name, tensor] of tensors) weights.set(name, tensor)
+      // transformers writes a tied tensor once and names its aliases in __metadata__.
+      for (const [alias, name] of Object.entries(metadata)) {
+        const tensor = tensors.get(name)
+        if (tensor && !weights.has(alias)) weights.set(alias, tensor)
+      }
+    } catch (cause) {
+      if (cause instanceof GraftError && cause.code === 'ERR_SAFETENSORS_INVALID')
+        throw damaged(`${path} is damaged: ${cause.message}; restore the file`, cause)
+      throw cause
+    }
+  }
+  const embed = weights.get('model.embed_tokens.weight')
+  const head = weights.get('lm_head.weight')
+  // Tied: one stands for both, whichever was kept.
+  if (config.tiedHead && embed && !head) weights.set('lm_head.weight', embed)
+  if (config.tiedHead && head && !embed) weights.set('model.embed_tokens.weight', head)
+  return {
+    name: basename(resolve(folder)),
+    config,
+    weights,
+    f32(name, shape) {
+      const weight = weights.get(name)
+      if (!weight) throw damaged(`${folder}: the tensor ${name} is missing`)
+      if (weight.shape.join() !== shape.join())
+        throw damaged(expected(`${folder}: shape of ${name}`, `[${shape}]`, weight.shape))
+      return toFloat32(weight.dtype, weight.data)
+    },
+  }
+}

@@ -1,0 +1,40 @@
+import { GraftError } from '@graft/sdk/format/errors.ts'
+import type { CompiledAdapter } from './compiled-adapter.ts'
+
+export interface Term {
+  adapter: CompiledAdapter
+  weight: number
+}
+
+/** @throws ERR_NOT_COMPOSABLE when the terms cannot be summed */
+export function assertComposable(terms: Term[]): void {
+  const plain = terms.length === 0 || (terms.length === 1 && terms[0]!.weight === 1)
+  if (plain) return
+  const stubborn = terms.find(({ adapter }) => !adapter.composable)
+  if (stubborn)
+    throw new GraftError(
+      'ERR_NOT_COMPOSABLE',
+      `${stubborn.adapter.digest} has operations that are no sum of deltas: call it alone with weight 1`,
+    )
+}
+
+/**
+ * The exact sum of deltas for vectors: W' x - W x of term i is (c_i - 1) * Wx, so the row's factor is
+ * 1 + sum of w_i (c_i - 1). Undefined where no term has a vector.
+ */
+export function sumVectors(
+  terms: Term[],
+  of: (adapter: CompiledAdapter) => Float32Array | undefined,
+): Float32Array | undefined {
+  const present = terms.flatMap(({ adapter, weight }) => {
+    const vector = of(adapter)
+    return vector ? [{ vector, weight }] : []
+  })
+  const first = present[0]
+  if (!first) return undefined
+  if (present.length === 1 && first.weight === 1) return first.vector
+  const sum = new Float32Array(first.vector.length).fill(1)
+  for (const { vector, weight } of present)
+    for (let i = 0; i < sum.length; i++) sum[i]! += weight * (vector[i]! - 1)
+  return sum
+}

@@ -1,0 +1,205 @@
+import { setImmediate as breathe } from 'node:timers/promises'
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { OPERATIONS, type Operation } from '@graft/sdk/format/operations.ts'
+import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import type { LoadedAdapter } from '../engine.ts'
+import { transpose } from '../graph/linear-weights.ts'
+import { linearSites } from '../graph/sites.ts'
+import { widest } from '../graph/variants.ts'
+import { addBottleneck } from './compile-bottleneck.ts'
+import type { CompiledAdapter } from './compiled-adapter.ts'
+import { weightNorms } from './weight-norms.ts'
+
+const unsupported = (message: string): GraftError =>
+  new GraftError('ERR_OPERATION_UNSUPPORTED', message)
+
+/** A tensor of the adapter by the name its operation gives. @throws ERR_TENSOR_MISSING, ERR_TENSOR_SHAPE */
+export type Take = (name: string, shape: number[]) => Float32Array
+
+function taker(adapter: LoadedAdapter): Take {
+  return (name, shape) => {
+    const tensor = adapter.tensors.get(name)
+    if (!tensor)
+      throw new GraftError(
+        'ERR_TENSOR_MISSING',
+        `the tensor ${name} of ${adapter.digest} is missing`,
+      )
+    if (tensor.shape.join() !== shape.join())
+      throw new GraftError(
+        'ERR_TENSOR_SHAPE',
+        expected(`shape of ${name}`, `[${shape}]`, tensor.shape),
+      )
+    return tensor.data
+  }
+}
+
+/** Turns operations into rows of the bank. Lets the event loop breathe between sites: DoRA reads whole matrices. */
+export async function compileAdapter(
+  adapter: LoadedAdapter,
+  checkpoint: Checkpoint,
+): Promise<CompiledAdapter> {
+  const compiled: CompiledAdapter = {
+    digest: adapter.digest,
+    variant: 'base',
+    composable: adapter.operations.every(({ op }) => OPERATIONS[op].composable),
+    rank: 0,
+    lowRank: new Map(),
+    outVectors: new Map(),
+    inVectors: new Map(),
+    bottleneck: null,
+    prefix: [],
+    prompt: null,
+    head: null,
+    embeddings: null,
+    bytes: 0,
+  }
+  const sites = new Map(linearSites(checkpoint.config).map((site) => [site.path, site]))
+  const take = taker(adapter)
+  for (const operation of adapter.operations) {
+    addOperation(compiled, operation, take, checkpoint, sites)
+    await breathe()
+  }
+  compiled.bytes = bytesOf(compiled)
+  return compiled
+}
+
+function addOperation(
+  compiled: CompiledAdapter,
+  operation: Operation,
+  take: Take,
+  checkpoint: Checkpoint,
+  sites: Map<string, { in: number; out: number }>,
+): void {
+  const { hidden, vocab, layers, kvHeads, headDim } = checkpoint.config
+  const need = (variant: CompiledAdapter['variant']) => {
+    compiled.variant = widest([compiled.variant, variant])
+  }
+  const linearSite = (): { in: number; out: number } => {
+    const site = sites.get(operation.site)
+    if (!site)
+      throw unsupported(
+        `${operation.op} at ${operation.site}: this engine adapts the linears of the blocks only`,
+      )
+    return site
+  }
+  switch (operation.op) {
+    case 'low_rank':
+    case 'magnitude': {
+      const site = linearSite()
+      const { rank, slots } = operation
+      if (operation.in !== site.in || operation.out !== site.out)
+        throw new GraftError(
+          'ERR_TENSOR_SHAPE',
+          expected(`${operation.site}: [out, in]`, `[${site.out},${site.in}]`, [
+            operation.out,
+            operation.in,
+          ]),
+        )
+      if (compiled.lowRank.has(operation.site))
+        throw unsupported(`${operation.site} has two low-rank operations`)
+      if (operation.op === 'low_rank' && operation.slots.Bbias !== undefined)
+        throw unsupported(`${operation.site}: a bias of B is not supported by this engine`)
+      const a = take(slots.A, [rank, site.in])
+      const scale = Number(operation.scale)
+      const b = transpose(take(slots.B, [site.out, rank]), site.out, rank).map(
+        (value) => value * scale,
+      )
+      if (operation.op === 'magnitude') {
+        const magnitude = take(operation.slots.m, [site.out])
+        const w = checkpoint.f32(`${operation.site}.weight`, [site.out, site.in])
+        const norms = weightNorms(w, a, b, site.out, site.in, rank)
+        const g = magnitude.map((value, o) => value / norms[o]!)
+        // y = g * (Wx + s BAx): g on the base's part is a vector, on the other it folds into B.
+        for (let r = 0; r < rank; r++)
+          for (let o = 0; o < site.out; o++) b[r * site.out + o]! *= g[o]!
+        compiled.outVectors.set(operation.site, finite(g, operation.site))
+        need('rich')
+      }
+      compiled.lowRank.set(operation.site, { rank, a, b: finite(b, operation.site) })
+      compiled.rank = Math.max(compiled.rank, rank)
+      need('low_rank')
+      return
+    }
+    case 'scale': {
+      const site = linearSite()
+      const size = operation.side === 'input' ? site.in : site.out
+      const vectors = operation.side === 'input' ? compiled.inVectors : compiled.outVectors
+      vectors.set(operation.site, take(operation.slots.l, [size]))
+      need('rich')
+      return
+    }
+    case 'bottleneck':
+      addBottleneck(compiled, operation, take, checkpoint.config)
+      need('rich')
+      return
+    case 'prefix': {
+      const layer = Number(/^model\.layers\.(\d+)\.self_attn$/.exec(operation.site)?.[1] ?? -1)
+      if (layer < 0 || layer >= layers)
+        throw unsupported(`prefix at ${operation.site}: no such attention`)
+      const shape = [kvHeads, operation.virtualTokens, headDim]
+      const { k, v } = operation.slots
+      compiled.prefix.push({
+        layer,
+        tokens: operation.virtualTokens,
+        k: take(k, shape),
+        v: take(v, shape),
+      })
+      return
+    }
+    case 'prompt':
+      compiled.prompt = {
+        tokens: operation.virtualTokens,
+        embeddings: take(operation.slots.E, [operation.virtualTokens, hidden]),
+      }
+      need('rich')
+      return
+    case 'replace': {
+      if (operation.param !== 'weight' || operation.rows)
+        if (operation.site !== 'model.embed_tokens')
+          throw unsupported(`replace of ${operation.param} at ${operation.site}`)
+      if (operation.site === 'lm_head') {
+        compiled.head = transpose(take(operation.slots.value, [vocab, hidden]), vocab, hidden)
+        need('head')
+        return
+      }
+      if (operation.site === 'model.embed_tokens') {
+        const rows = operation.rows ?? Array.from({ length: vocab }, (_, i) => i)
+        const value = take(operation.slots.value, [rows.length, hidden])
+        compiled.embeddings = new Map(
+          rows.map((id, i) => [id, value.subarray(i * hidden, (i + 1) * hidden)]),
+        )
+        need('rich')
+        return
+      }
+      throw unsupported(
+        `replace at ${operation.site}: this engine replaces lm_head and model.embed_tokens only`,
+      )
+    }
+    case 'dense':
+      throw unsupported(`dense at ${operation.site}: it cannot stand in a batch, only be merged`)
+    default:
+      operation satisfies never
+      throw unsupported(`unknown operation ${JSON.stringify(operation)}`)
+  }
+}
+
+/** Folding may overflow although every weight was finite. */
+function finite(values: Float32Array, site: string): Float32Array {
+  for (const value of values)
+    if (!Number.isFinite(value))
+      throw new GraftError('ERR_WEIGHTS_NON_FINITE', `${site}: the folded weights overflow f32`)
+  return values
+}
+
+function bytesOf(compiled: CompiledAdapter): number {
+  let floats = compiled.head?.length ?? 0
+  for (const { a, b } of compiled.lowRank.values()) floats += a.length + b.length
+  for (const vector of [...compiled.outVectors.values(), ...compiled.inVectors.values()])
+    floats += vector.length
+  for (const { k, v } of compiled.prefix) floats += k.length + v.length
+  for (const { down, up, downBias, upBias } of compiled.bottleneck?.sites.values() ?? [])
+    floats += down.length + up.length + downBias.length + upBias.length
+  floats += compiled.prompt?.embeddings.length ?? 0
+  for (const row of compiled.embeddings?.values() ?? []) floats += row.length
+  return floats * 4
+}

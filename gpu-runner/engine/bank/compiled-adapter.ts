@@ -1,0 +1,48 @@
+import type { Digest } from '@graft/sdk/format/digest.ts'
+import type { Activation } from '@graft/sdk/format/operations.ts'
+import type { Placement } from '../graph/sites.ts'
+import type { Variant } from '../graph/variants.ts'
+
+/** An adapter in the layout of the bank: what a graph reads, row by row. */
+export interface CompiledAdapter {
+  digest: Digest
+  variant: Variant
+  /** false: may not stand in a weighted sum. */
+  composable: boolean
+  /** Rows of the low-rank bank: the largest rank over its sites. */
+  rank: number
+  /** By site: A [rank, in] and B [rank, out], the effective scale (and DoRA's g) folded into B. */
+  lowRank: Map<string, { rank: number; a: Float32Array; b: Float32Array }>
+  /** By site: c of y = c * Wx (DoRA's g, IA3's l on the output), [out]. */
+  outVectors: Map<string, Float32Array>
+  /** By site: l of y = W(l * x), [in]. */
+  inVectors: Map<string, Float32Array>
+  bottleneck: CompiledBottleneck | null
+  prefix: { layer: number; tokens: number; k: Float32Array; v: Float32Array }[]
+  /** Virtual token embeddings [tokens, hidden]. */
+  prompt: { tokens: number; embeddings: Float32Array } | null
+  /** Another output head, [hidden, vocab]. */
+  head: Float32Array | null
+  /** Another embedding by token id, [hidden] each. */
+  embeddings: Map<number, Float32Array> | null
+  bytes: number
+}
+
+export interface CompiledBottleneck {
+  /** Rows of the bottleneck bank: the largest reduced size over its sites. */
+  rows: number
+  activation: Activation
+  /** By placement: whether it reads the sub-layer's output after the residual add. */
+  afterAdd: Record<Placement, boolean>
+  /** By bottleneckKey: down and up [reduced, hidden], downBias [reduced], upBias [hidden]; scaling folded into up. */
+  sites: Map<
+    string,
+    {
+      reduced: number
+      down: Float32Array
+      downBias: Float32Array
+      up: Float32Array
+      upBias: Float32Array
+    }
+  >
+}

@@ -1,0 +1,82 @@
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { ONNX_TYPE, type OnnxModel } from './onnx-model.ts'
+
+export type Precision = 'fp32' | 'int8' | 'int4'
+
+/** Weights per block that share one scale (MatMulNBits' smallest-error size that its kernels are fast at). */
+export const BLOCK = 32
+
+/** W [out, in] to [in, out], as MatMul's second operand. */
+export function transpose(w: Float32Array, out: number, inner: number): Float32Array {
+  const t = new Float32Array(w.length)
+  for (let o = 0; o < out; o++) for (let i = 0; i < inner; i++) t[i * out + o] = w[o * inner + i]!
+  return t
+}
+
+/**
+ * Symmetric blockwise quantisation of W [out, in] for MatMulNBits: q [out, in / 32, bytes], zero point in the middle,
+ * one f32 scale per block.
+ */
+export function quantizeBlocks(
+  w: Float32Array,
+  bits: 4 | 8,
+): { q: Uint8Array; scales: Float32Array } {
+  const top = bits === 4 ? 7 : 127
+  const zero = bits === 4 ? 8 : 128
+  const perByte = 8 / bits
+  const q = new Uint8Array(w.length / perByte)
+  const scales = new Float32Array(w.length / BLOCK)
+  for (let block = 0; block < scales.length; block++) {
+    let most = 0
+    for (let i = 0; i < BLOCK; i++) most = Math.max(most, Math.abs(w[block * BLOCK + i]!))
+    const scale = Math.fround(most / top)
+    scales[block] = scale
+    for (let i = 0; i < BLOCK; i++) {
+      const at = block * BLOCK + i
+      const level = scale === 0 ? zero : Math.round(w[at]! / scale) + zero
+      if (bits === 8) q[at] = level
+      // Two values a byte, the earlier one in the low half.
+      else q[at >> 1]! |= level << ((at & 1) * 4)
+    }
+  }
+  return { q, scales }
+}
+
+/** y = x W^T with W [out, in] held at the precision. @returns the name of y */
+export function linear(
+  model: OnnxModel,
+  precision: Precision,
+  name: string,
+  x: string,
+  w: Float32Array,
+  out: number,
+  inner: number,
+): string {
+  if (precision === 'fp32') {
+    const weight = model.weight(
+      `${name}.weight`,
+      ONNX_TYPE.FLOAT,
+      [inner, out],
+      transpose(w, out, inner),
+    )
+    return model.node('MatMul', [x, weight])
+  }
+  if (inner % BLOCK !== 0)
+    throw new GraftError(
+      'ERR_ARCHITECTURE_UNSUPPORTED',
+      expected(`${name}: input size at ${precision}`, `a multiple of ${BLOCK}`, inner),
+    )
+  const bits = precision === 'int4' ? 4 : 8
+  const { q, scales } = quantizeBlocks(w, bits)
+  const blocks = inner / BLOCK
+  const qName = model.weight(`${name}.q`, ONNX_TYPE.UINT8, [out, blocks, (BLOCK * bits) / 8], q)
+  const sName = model.weight(`${name}.scales`, ONNX_TYPE.FLOAT, [out * blocks], scales)
+  // accuracy_level 4: activations are quantised per row and block, so a neighbour never changes a row.
+  return model.node('MatMulNBits', [x, qName, sName], {
+    K: inner,
+    N: out,
+    bits,
+    block_size: BLOCK,
+    accuracy_level: 4,
+  })
+}

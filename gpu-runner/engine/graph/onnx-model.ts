@@ -1,0 +1,153 @@
+import { bytes, type Field, float, integer, message, text } from './protobuf.ts'
+
+/** onnx.proto3 (IR version 10): TensorProto.DataType. */
+export const ONNX_TYPE = { FLOAT: 1, UINT8: 2, INT64: 7, BOOL: 9 } as const
+export type OnnxType = (typeof ONNX_TYPE)[keyof typeof ONNX_TYPE]
+
+export type Attribute = number | string | number[] | { float: number }
+
+/** A dimension is a size, or a name where it differs from run to run. */
+export type Dim = number | string
+
+const MICROSOFT = 'com.microsoft'
+const CONTRIB = new Set([
+  'FusedMatMul',
+  'MatMulNBits',
+  'QuickGelu',
+  'RotaryEmbedding',
+  'SkipSimplifiedLayerNormalization',
+])
+
+/** Collects a graph and writes it as ModelProto bytes; weights go to `external`, never into the protobuf. */
+export class OnnxModel {
+  readonly #nodes: Uint8Array[] = []
+  readonly #initializers: Uint8Array[] = []
+  readonly #inputs: Uint8Array[] = []
+  readonly #outputs: Uint8Array[] = []
+  readonly #known = new Set<string>()
+  readonly #external: { offset: number; data: Uint8Array }[] = []
+  #externalBytes = 0
+  #names = 0
+
+  readonly externalName: string
+
+  constructor(externalName: string) {
+    this.externalName = externalName
+  }
+
+  input(name: string, type: OnnxType, dims: Dim[]): string {
+    this.#inputs.push(valueInfo(name, type, dims))
+    return name
+  }
+
+  output(name: string, type: OnnxType, dims: Dim[]): void {
+    this.#outputs.push(valueInfo(name, type, dims))
+  }
+
+  /** Adds a node and names its outputs. @returns the first output */
+  node(
+    op: string,
+    inputs: string[],
+    attributes: Record<string, Attribute> = {},
+    outputs?: string[],
+  ): string {
+    const out = outputs ?? [`${op}_${++this.#names}`]
+    this.#nodes.push(
+      message([
+        ...inputs.map((name) => text(1, name)),
+        ...out.map((name) => text(2, name)),
+        text(4, op),
+        ...Object.entries(attributes).map(([name, value]) => bytes(5, attribute(name, value))),
+        ...(CONTRIB.has(op) ? [text(7, MICROSOFT)] : []),
+      ]),
+    )
+    return out[0]!
+  }
+
+  /** A small constant inside the protobuf; the same name is written once. */
+  constant(name: string, type: OnnxType, dims: number[], data: ArrayBufferView): string {
+    if (this.#known.has(name)) return name
+    this.#known.add(name)
+    const raw = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    this.#initializers.push(message([...tensorHead(name, type, dims), bytes(9, raw)]))
+    return name
+  }
+
+  integers(values: number[], scalar = false): string {
+    const data = BigInt64Array.from(values, BigInt)
+    return this.constant(
+      `i64_${values.join('_')}${scalar ? 's' : ''}`,
+      ONNX_TYPE.INT64,
+      scalar ? [] : [values.length],
+      data,
+    )
+  }
+
+  /** A weight in the external file, 64-byte aligned. */
+  weight(name: string, type: OnnxType, dims: number[], data: ArrayBufferView): string {
+    if (this.#known.has(name)) return name
+    this.#known.add(name)
+    const view = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    const offset = this.#externalBytes
+    this.#external.push({ offset, data: view })
+    this.#externalBytes += Math.ceil(view.length / 64) * 64
+    const entry = (key: string, value: string) => bytes(13, message([text(1, key), text(2, value)]))
+    this.#initializers.push(
+      message([
+        ...tensorHead(name, type, dims),
+        entry('location', this.externalName),
+        entry('offset', String(offset)),
+        entry('length', String(view.length)),
+        integer(14, 1),
+      ]),
+    )
+    return name
+  }
+
+  /** ModelProto bytes, and the bytes of the external file. */
+  finish(): { model: Uint8Array; external: Uint8Array } {
+    const graph = message([
+      ...this.#nodes.map((node) => bytes(1, node)),
+      text(2, 'graft'),
+      ...this.#initializers.map((tensor) => bytes(5, tensor)),
+      ...this.#inputs.map((value) => bytes(11, value)),
+      ...this.#outputs.map((value) => bytes(12, value)),
+    ])
+    const opset = (domain: string, version: number) =>
+      bytes(8, message([text(1, domain), integer(2, version)]))
+    const model = message([
+      integer(1, 10),
+      text(2, 'graft'),
+      opset('', 21),
+      opset(MICROSOFT, 1),
+      bytes(7, graph),
+    ])
+    const external = new Uint8Array(this.#externalBytes)
+    for (const { offset, data } of this.#external) external.set(data, offset)
+    return { model, external }
+  }
+}
+
+const tensorHead = (name: string, type: OnnxType, dims: number[]): Field[] => [
+  ...dims.map((dim) => integer(1, dim)),
+  integer(2, type),
+  text(8, name),
+]
+
+function valueInfo(name: string, type: OnnxType, dims: Dim[]): Uint8Array {
+  const shape = message(
+    dims.map((dim) =>
+      bytes(1, message([typeof dim === 'number' ? integer(1, dim) : text(2, dim)])),
+    ),
+  )
+  const tensor = message([integer(1, type), bytes(2, shape)])
+  return message([text(1, name), bytes(2, message([bytes(1, tensor)]))])
+}
+
+function attribute(name: string, value: Attribute): Uint8Array {
+  if (typeof value === 'string') return message([text(1, name), text(4, value), integer(20, 3)])
+  if (typeof value === 'number') return message([text(1, name), integer(3, value), integer(20, 2)])
+  if (Array.isArray(value))
+    return message([text(1, name), ...value.map((v) => integer(8, v)), integer(20, 7)])
+  return message([text(1, name), float(2, value.float), integer(20, 1)])
+}

@@ -1,0 +1,38 @@
+import type { Digest } from '@graft/sdk/format/digest.ts'
+import type { ErrorCode } from '@graft/sdk/format/errors.ts'
+import type { EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
+import type { Precision } from '../graph/linear-weights.ts'
+
+export interface ThreadOptions {
+  checkpointDir: string
+  baseDigest: Digest
+  precision: Precision
+  slots: number
+  threads: number
+  bankBudgetBytes: number
+}
+
+/** Calls by name, as the Engine interface has them. */
+export interface Calls {
+  load: { input: [LoadedAdapter]; output: { bytes: number } }
+  unload: { input: [Digest]; output: undefined }
+  open: { input: [number, { digest: Digest; weight: number }[]]; output: undefined }
+  close: { input: [number]; output: undefined }
+  step: { input: [StepRow[]]; output: { rows: RowResult[]; ms: number } }
+  dispose: { input: []; output: undefined }
+}
+export type CallName = keyof Calls
+
+export interface Call {
+  id: number
+  name: CallName
+  input: unknown[]
+}
+
+export type Failure = { code: ErrorCode | null; message: string }
+
+export type Reply =
+  | { kind: 'ready'; info: EngineInfo }
+  | { kind: 'failed'; failure: Failure }
+  | { kind: 'done'; id: number; output: unknown }
+  | { kind: 'error'; id: number; failure: Failure }
