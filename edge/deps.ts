@@ -17,8 +17,8 @@ export interface EdgeLimits {
 }
 
 export const DEFAULT_LIMITS: EdgeLimits = {
-  concurrency: 64,
-  requestsPerMinute: 3_000,
+  concurrency: 256,
+  requestsPerMinute: 6_000,
   // A context of 128k tokens is about half a megabyte of text; JSON escapes may multiply it.
   bodyBytes: 4_000_000,
   runnerIdleMs: 60_000,

@@ -13,10 +13,13 @@ import { createIssuerFeed } from '../auth/issuer-feed.ts'
 import { DEFAULT_LIMITS, type EdgeLimits } from '../deps.ts'
 import { createFleet } from '../fleet/fleet.ts'
 import { DEFAULT_PRICES, type PriceList } from '../ledger/prices.ts'
+import { watchHolds } from './open-holds.ts'
 import { openSqliteBooks } from './sqlite-books.ts'
 
 const REFRESH_EVERY_MS = 4_000
 const EXPIRE_EVERY_MS = 5_000
+/** A call cut by its server's end settles in milliseconds; one that does not expires, and was free. */
+const SETTLE_MS = 5_000
 
 export interface NodeEdgeOptions {
   /** Holds `ledger.sqlite` and the receipt key; made when absent. */
@@ -40,7 +43,8 @@ export interface NodeEdgeOptions {
 /** An edge of one process: books in SQLite, the fleet in memory. */
 export async function createNodeEdge(options: NodeEdgeOptions): Promise<{
   app: ReturnType<typeof createEdge>
-  close(): void
+  /** Waits for calls under way to be settled (not for new ones to be refused: close the server first). */
+  close(): Promise<void>
 }> {
   const { stateDir, registryUrl, issuerName, fleetKey, operatorTenant } = options
   mkdirSync(stateDir, { recursive: true, mode: 0o700 })
@@ -50,13 +54,14 @@ export async function createNodeEdge(options: NodeEdgeOptions): Promise<{
   const issuer = createIssuerFeed({ registryUrl, fetch: call, clock })
   const receiptKey = await openReceiptKey(join(stateDir, 'receipt-key.json'))
   const books = openSqliteBooks({ path: join(stateDir, 'ledger.sqlite'), currency, clock })
+  const watched = watchHolds(books)
   const log = options.log ?? logLine
   const app = createEdge({
     registryUrl,
     fetch: call,
     issuerName,
     issuer,
-    books,
+    books: watched,
     fleet: createFleet(clock),
     fleetKey,
     receiptKey,
@@ -83,8 +88,10 @@ export async function createNodeEdge(options: NodeEdgeOptions): Promise<{
   void issuer.refresh()
   return {
     app,
-    close() {
+    async close() {
       for (const timer of timers) clearInterval(timer)
+      const left = await watched.settled(SETTLE_MS)
+      if (left > 0) log({ event: 'error', message: `closing with ${left} calls not settled` })
       books.close()
     },
   }

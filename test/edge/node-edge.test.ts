@@ -7,7 +7,7 @@ import type { Receipt } from '@graft/sdk/protocol/receipts.ts'
 import { afterEach, expect, it } from 'vitest'
 import { chat } from './helpers/edge.ts'
 import { createRegistryOfTests, digestOf, ISSUER } from './helpers/registry.ts'
-import { answerSteps, sendHeartbeat, startScriptedRunner } from './helpers/runner.ts'
+import { answerSteps, type Step, sendHeartbeat, startScriptedRunner } from './helpers/runner.ts'
 
 const cleanups: (() => unknown)[] = []
 afterEach(async () => {
@@ -55,7 +55,7 @@ it('keeps books, receipts and its key over a restart', async () => {
   expect(answer.status).toBe(200)
   await answer.text()
   const keys = await (await first.app.request('/.well-known/graft-keys.json')).json()
-  first.close()
+  await first.close()
 
   const second = await open()
   cleanups.push(() => second.close())
@@ -71,9 +71,40 @@ it('keeps books, receipts and its key over a restart', async () => {
   expect(statSync(join(stateDir, 'receipt-key.json')).mode & 0o777).toBe(0o600)
 })
 
+it('settles a stream that its end cuts before it closes its books', async () => {
+  const { registry, fleetKey, open } = await setUp()
+  const first = await open()
+  const base = { name: 'graft-tiny', digest: await digestOf('graft-tiny') }
+  const script = (): Step[] => [
+    ...answerSteps(['a', 'b']).slice(0, 3),
+    { type: 'wait', ms: 60_000 },
+  ]
+  const runner = await startScriptedRunner({ id: 'r', base, script })
+  cleanups.push(() => runner.close())
+  await sendHeartbeat(first.app, fleetKey, runner.heartbeat())
+  const send = async (path: string, body: unknown, tenant: string) => {
+    const token = await registry.token({ tenant, scopes: ['infer', 'admin'] })
+    const headers = { authorization: `Bearer ${token}` }
+    return first.app.request(path, { method: 'POST', headers, body: JSON.stringify(body) })
+  }
+  const topUp = { tenant: 'acme', amount: 1_000_000, id: 't', memo: '' }
+  await send('/v1/ledger/top-ups', topUp, 'operator')
+  const response = await send('/v1/chat/completions', chat({ stream: true }), 'acme')
+  const reader = response.body!.getReader()
+  await reader.read()
+  await reader.read()
+  void reader.cancel()
+  await first.close()
+  const second = await open()
+  cleanups.push(() => second.close())
+  const headers = { authorization: `Bearer ${await registry.token()}` }
+  const balance = await (await second.app.request('/v1/balance', { headers })).json()
+  expect(balance).toMatchObject({ held: 0, spent: 5 * 100 + 400 })
+})
+
 it('refuses to start over a damaged receipt key instead of making a new one', async () => {
   const { stateDir, open } = await setUp()
-  ;(await open()).close()
+  await (await open()).close()
   const path = join(stateDir, 'receipt-key.json')
   const whole = readFileSync(path, 'utf8')
   chmodSync(path, 0o600)
