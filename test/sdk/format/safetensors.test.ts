@@ -1,3 +1,4 @@
+import { decodeBase64 } from '@graft/sdk/format/base64url.ts'
 import { DTYPES, type Dtype, toFloat32 } from '@graft/sdk/format/dtypes.ts'
 import {
   parseSafetensorsHeader,
@@ -43,6 +44,20 @@ const tensors = fc
   )
   .map((rows) => new Map(rows))
 
+/** Ten tensors of seven dtypes, one scalar, one empty, names beyond ASCII; written by safetensors 0.8.0. */
+const MIXED = [
+  'UAIAAAAAAAB7Il9fbWV0YWRhdGFfXyI6eyJmb3JtYXQiOiJwdCJ9LCLDqSI6eyJkdHlwZSI6Ikk2NCIsInNoYXBl',
+  'IjpbMV0sImRhdGFfb2Zmc2V0cyI6WzAsOF19LCJkIjp7ImR0eXBlIjoiRjY0Iiwic2hhcGUiOltdLCJkYXRhX29m',
+  'ZnNldHMiOls4LDE2XX0sImIiOnsiZHR5cGUiOiJGMzIiLCJzaGFwZSI6WzJdLCJkYXRhX29mZnNldHMiOlsxNiwy',
+  'NF19LCJjIjp7ImR0eXBlIjoiRjMyIiwic2hhcGUiOlsyLDBdLCJkYXRhX29mZnNldHMiOlsyNCwyNF19LCLvv64i',
+  'OnsiZHR5cGUiOiJGMzIiLCJzaGFwZSI6WzFdLCJkYXRhX29mZnNldHMiOlsyNCwyOF19LCLwn5iAIjp7ImR0eXBl',
+  'IjoiRjMyIiwic2hhcGUiOlsxXSwiZGF0YV9vZmZzZXRzIjpbMjgsMzJdfSwiZyI6eyJkdHlwZSI6IkJGMTYiLCJz',
+  'aGFwZSI6WzFdLCJkYXRhX29mZnNldHMiOlszMiwzNF19LCJoIjp7ImR0eXBlIjoiRjE2Iiwic2hhcGUiOlsxXSwi',
+  'ZGF0YV9vZmZzZXRzIjpbMzQsMzZdfSwiYSI6eyJkdHlwZSI6IlU4Iiwic2hhcGUiOlszXSwiZGF0YV9vZmZzZXRz',
+  'IjpbMzYsMzldfSwidCI6eyJkdHlwZSI6IkJPT0wiLCJzaGFwZSI6WzFdLCJkYXRhX29mZnNldHMiOlszOSw0MF19',
+  'fSAgICAgBwAAAAAAAAAAAAAAAAAIQAAAwD8AAABAAAAAQAAAgD8APwA4AQIDAQ==',
+].join('')
+
 describe('writeSafetensors', () => {
   it('gives back what it was given, and the same bytes for any order of tensors', () => {
     const metadata = fc.dictionary(fc.string(), fc.string(), { maxKeys: 3 })
@@ -70,6 +85,13 @@ describe('writeSafetensors', () => {
       const { tensors: read, metadata } = readSafetensors(bytes)
       expect(Buffer.compare(writeSafetensors(read, metadata), bytes)).toBe(0)
     }
+  })
+
+  it('orders dtypes and names as the reference library does', () => {
+    const bytes = decodeBase64(MIXED)
+    const { tensors: read, metadata } = readSafetensors(bytes)
+    expect(read.size).toBe(10)
+    expect(writeSafetensors(new Map([...read].reverse()), metadata)).toEqual(bytes)
   })
 
   it('refuses bytes that do not fit the shape, and the reserved name', () => {

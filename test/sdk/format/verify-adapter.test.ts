@@ -30,6 +30,17 @@ describe('verifyAdapter', () => {
     })
   })
 
+  it('refuses another header around the same tensors', async () => {
+    const { manifest } = await sampleAdapter()
+    const [first, second] = ['1', '2'].map((v) => writeSafetensors(TENSORS(), { v }))
+    const digest = await sha256(first!)
+    const files = [{ ...manifest.files[0]!, size: first!.length, sha256: digest }]
+    await verifyAdapter({ ...manifest, files }, first!)
+    await expect(verifyAdapter({ ...manifest, files }, second!)).rejects.toMatchObject({
+      code: 'ERR_DIGEST_MISMATCH',
+    })
+  })
+
   it('refuses a file that the table does not describe, even when its own digest fits', async () => {
     const cases: [(t: Map<string, Tensor>) => void, string][] = [
       [(t) => t.delete('E'), 'ERR_TENSOR_MISSING'],
