@@ -37,10 +37,46 @@ export async function startPublish(
   if (taken) return toAnswer(await findUpload(deps, caller, taken.upload))
   await assertVisibility(deps, name, request.visibility)
   await findManifestBase(deps, parsed.manifest)
-  const requestDigest = await sha256(canonicalBytes(request))
+  const requestDigest = await digestOf(request, parsed)
   const repeated = await findRepeated(deps, caller.tenant, requestDigest)
-  if (repeated) return toAnswer(repeated)
+  if (repeated) {
+    await replaceSignatures(deps, repeated.id, request, parsed)
+    return toAnswer(repeated)
+  }
   return open(deps, caller, request, requestDigest, parsed)
+}
+
+/** What a request asks for, without its signatures: ES256 signs the same bytes differently each time. */
+const digestOf = (request: PublishRequest, { digest, attestations, blobs }: ParsedRequest) =>
+  sha256(
+    canonicalBytes({
+      digest,
+      attestations: attestations.map((a) => a.digest),
+      visibility: request.visibility,
+      tags: tagsOf(request),
+      blobs: blobs.map((blob) => blob.digest),
+    }),
+  )
+
+const tagsOf = (request: PublishRequest): string[] => [...new Set(request.tags ?? ['latest'])]
+const storedAttestations = ({ attestations }: ParsedRequest): string =>
+  JSON.stringify(attestations.map((a) => ({ blob: a.digest, signatures: a.signatures })))
+
+/** The newest signatures count: the key of the older ones may have been revoked since. */
+async function replaceSignatures(
+  deps: RegistryDeps,
+  id: string,
+  request: PublishRequest,
+  parsed: ParsedRequest,
+): Promise<void> {
+  await deps.catalogue.batch([
+    sql(
+      `UPDATE uploads SET signatures = ?, attestations = ? WHERE id = ? AND state = 'uploading'`,
+      JSON.stringify(request.envelope.signatures),
+      storedAttestations(parsed),
+      id,
+    ),
+  ])
 }
 
 function assertSizes({ limits }: RegistryDeps, { manifest, blobs }: ParsedRequest): void {
@@ -91,7 +127,6 @@ async function open(
       state: 'staged' as const,
     })),
   ]
-  const stored = attestations.map((a) => ({ blob: a.digest, signatures: a.signatures }))
   await deps.catalogue.batch([
     sql(
       `INSERT INTO uploads (id, org, request, state, digest, package, version, visibility, tags,
@@ -105,9 +140,9 @@ async function open(
       manifest.name,
       manifest.version,
       request.visibility,
-      JSON.stringify([...new Set(request.tags ?? ['latest'])]),
+      JSON.stringify(tagsOf(request)),
       JSON.stringify(request.envelope.signatures),
-      JSON.stringify(stored),
+      storedAttestations(parsed),
       caller.sub,
       nowIso(deps),
     ),

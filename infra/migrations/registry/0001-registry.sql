@@ -75,7 +75,7 @@ CREATE INDEX packages_by_org ON packages (org);
 CREATE TABLE uploads (
   id TEXT PRIMARY KEY,
   org TEXT NOT NULL REFERENCES orgs (name),
-  -- sha256 of the canonical request: a repeated request finds its upload again.
+  -- sha256 of what the request asks for: a repeated request finds its upload again.
   request TEXT NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('uploading', 'verifying', 'published', 'failed')),
   digest TEXT NOT NULL,
