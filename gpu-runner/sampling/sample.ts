@@ -9,42 +9,80 @@ export function argmax(logits: Float32Array): number {
   return best
 }
 
-/** Keeps the `count` largest weights; of equals at the edge the lowest ids. Others become 0. */
-function keepLargest(weights: Float64Array, count: number): void {
-  if (count >= weights.length) return
-  const sorted = weights.slice().sort()
-  const edge = sorted[sorted.length - count]!
-  let above = 0
-  for (const weight of weights) if (weight > edge) above++
-  let ties = count - above
-  for (const [id, weight] of weights.entries())
-    if (weight < edge || (weight === edge && ties-- <= 0)) weights[id] = 0
+/** Fine enough that the bucket at the edge holds few of 100,000 logits: what is sorted then costs less than the exponentials. */
+const BUCKETS = 1024
+
+/**
+ * Keeps the largest weights, of equals the lowest ids, until `enough(count, mass)` of them are kept; others become 0.
+ * Logits go into buckets by size, and only the bucket at the edge is sorted.
+ */
+function keepUntil(
+  weights: Float64Array,
+  logits: Float32Array,
+  enough: (count: number, mass: number) => boolean,
+): void {
+  let low = Number.POSITIVE_INFINITY
+  let high = Number.NEGATIVE_INFINITY
+  for (let id = 0; id < weights.length; id++) {
+    if (weights[id] === 0) continue
+    low = Math.min(low, logits[id]!)
+    high = Math.max(high, logits[id]!)
+  }
+  const width = (high - low) / (BUCKETS - 1) || 1
+  const bucketOf = (id: number): number => Math.floor((high - logits[id]!) / width)
+  const counts = new Uint32Array(BUCKETS)
+  const masses = new Float64Array(BUCKETS)
+  for (let id = 0; id < weights.length; id++) {
+    if (weights[id] === 0) continue
+    counts[bucketOf(id)]!++
+    masses[bucketOf(id)]! += weights[id]!
+  }
+  let edge = 0
+  let count = 0
+  let mass = 0
+  while (edge < BUCKETS && !enough(count + counts[edge]!, mass + masses[edge]!)) {
+    count += counts[edge]!
+    mass += masses[edge]!
+    edge++
+  }
+  const atEdge: number[] = []
+  for (let id = 0; id < weights.length; id++) {
+    if (weights[id] === 0) continue
+    const bucket = bucketOf(id)
+    if (bucket === edge) atEdge.push(id)
+    if (bucket > edge) weights[id] = 0
+  }
+  atEdge.sort((a, b) => logits[b]! - logits[a]! || a - b)
+  for (const id of atEdge) {
+    if (count > 0 && enough(count, mass)) {
+      weights[id] = 0
+      continue
+    }
+    count++
+    mass += weights[id]!
+  }
 }
 
-/** Keeps the fewest largest weights whose sum reaches `share` of the total. */
-function keepNucleus(weights: Float64Array, share: number): void {
+const sum = (weights: Float64Array): number => {
   let total = 0
-  for (const weight of weights) total += weight
-  // All weights below this add up to less than what the cut may drop: they need no sorting.
-  const floor = ((1 - share) * total) / weights.length
-  const candidates = weights.filter((weight) => weight >= floor).sort()
-  let mass = 0
-  let count = 0
-  while (count < candidates.length && (count === 0 || mass < share * total))
-    mass += candidates[candidates.length - ++count]!
-  keepLargest(weights, Math.max(count, 1))
+  for (let id = 0; id < weights.length; id++) total += weights[id]!
+  return total
 }
 
 /** [vocab] unnormalised weights after temperature, min-p, top-k and top-p, in this order (as vLLM's sampler). */
 export function tokenWeights(logits: Float32Array, cuts: Cuts): Float64Array {
+  const { temperature, minP, topK, topP } = cuts
   const peak = logits[argmax(logits)]!
   const weights = new Float64Array(logits.length)
-  for (let id = 0; id < logits.length; id++)
-    weights[id] = Math.exp((logits[id]! - peak) / cuts.temperature)
-  if (cuts.minP > 0)
-    for (const [id, weight] of weights.entries()) if (weight < cuts.minP) weights[id] = 0
-  if (cuts.topK > 0) keepLargest(weights, cuts.topK)
-  if (cuts.topP < 1) keepNucleus(weights, cuts.topP)
+  for (let id = 0; id < logits.length; id++) {
+    const weight = Math.exp((logits[id]! - peak) / temperature)
+    weights[id] = weight < minP ? 0 : weight
+  }
+  if (topK > 0 && topK < logits.length) keepUntil(weights, logits, (count) => count >= topK)
+  if (topP < 1) {
+    const share = topP * sum(weights)
+    keepUntil(weights, logits, (_, mass) => mass >= share)
+  }
   return weights
 }
 
@@ -55,14 +93,12 @@ export function tokenWeights(logits: Float32Array, cuts: Cuts): Float64Array {
 export function sampleToken(logits: Float32Array, cuts: Cuts, unit: number): number {
   if (cuts.temperature === 0) return argmax(logits)
   const weights = tokenWeights(logits, cuts)
-  let total = 0
-  for (const weight of weights) total += weight
-  let left = unit * total
+  let left = unit * sum(weights)
   let last = 0
-  for (const [id, weight] of weights.entries()) {
-    if (weight === 0) continue
+  for (let id = 0; id < weights.length; id++) {
+    if (weights[id] === 0) continue
     last = id
-    if ((left -= weight) < 0) return id
+    if ((left -= weights[id]!) < 0) return id
   }
   return last
 }
