@@ -6,6 +6,7 @@ import { accountRoutes } from './routes/accounts.ts'
 import { baseRoutes } from './routes/bases.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { packageRoutes } from './routes/packages.ts'
+import { pageRoutes } from './routes/pages.ts'
 import { publishRoutes } from './routes/publish.ts'
 import { pullRoutes } from './routes/pull.ts'
 import { resolveRoutes } from './routes/resolve.ts'
@@ -51,6 +52,7 @@ export function createRegistry(deps: RegistryDeps) {
     packageRoutes,
     resolveRoutes,
     pullRoutes,
+    pageRoutes,
   ])
     app.route('/', routes(deps))
   return app

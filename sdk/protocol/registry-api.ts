@@ -33,6 +33,7 @@ import type { Scope } from './tokens.ts'
  *   GET  /v1/manifests/:digest                        auth or capability -> VersionRecord (immutable)
  *   GET  /v1/blobs/:digest                            auth or capability -> bytes (immutable; Range)
  *   POST /v1/capabilities                             auth infer: { manifest } -> { token, expiresAt }
+ *   GET  /, GET /:scope/:name                         pages for browsers: public packages
  *
  * A private package that the caller may not read answers like one that does not exist.
  */
