@@ -37,6 +37,8 @@ export interface Receipt {
   runner: string | null
   outcome: 'complete' | 'client_abort' | 'failed' | 'insufficient_quota'
   billed: { prompt: number; cached: number; completion: number }
+  /** Billed completion tokens of runners that failed before the one that signed went on. @default 0 */
+  resumed?: number
   price: {
     version: string
     /** Nano-units per token. */
