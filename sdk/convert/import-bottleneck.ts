@@ -1,5 +1,5 @@
 import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
-import { toDecimal } from '@graft/sdk/format/decimal.ts'
+import { isDecimal, toDecimal } from '@graft/sdk/format/decimal.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { Activation, Bottleneck } from '@graft/sdk/format/operations.ts'
 import type { Tensor } from '@graft/sdk/format/safetensors.ts'
@@ -108,9 +108,8 @@ interface Settings {
 function readScaling(config: ConfigReader): string {
   const value = config.value('scaling') ?? 1
   if (value === 'learned' || value === 'channel') return value
-  return typeof value === 'number'
-    ? toDecimal(value)
-    : config.fail('scaling', 'a number, "learned" or "channel"')
+  const decimal = typeof value === 'number' ? toDecimal(value) : ''
+  return isDecimal(decimal) ? decimal : config.fail('scaling', 'a number, "learned" or "channel"')
 }
 
 function readSettings(name: string, config: ConfigReader, versioned: boolean): Settings {

@@ -1,5 +1,5 @@
 import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
-import { toDecimal } from '@graft/sdk/format/decimal.ts'
+import { isDecimal, toDecimal } from '@graft/sdk/format/decimal.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { LowRank, Magnitude } from '@graft/sdk/format/operations.ts'
 import { type Collector, type Compiled, resolveSite } from './compiled.ts'
@@ -118,6 +118,7 @@ export function compileLora(
         `${path}: lora_bias is ${loraBias} and lora_B.bias is ${parts.Bbias ? 'present' : 'absent'}`,
       )
     const scale = toDecimal(alphaOf(path) / (rsLora ? Math.sqrt(rank) : rank))
+    if (!isDecimal(scale)) return config.fail('lora_alpha', 'of a usual magnitude')
     const A = collector.take(parts.A!, site, 'lora.A')
     const B = collector.take(parts.B!, site, 'lora.B')
     const { in: inside, out } = linear

@@ -1,6 +1,7 @@
 import { detectSource } from '@graft/convert/detect-source.ts'
 import { fullMatch, suffixMatch } from '@graft/convert/python-pattern.ts'
 import { readSafetensors, type Tensor, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { codeOf } from '../format/vectors.ts'
 import { fixtureBase, importFixture, sourceOf, withConfig } from './fixtures.ts'
@@ -148,6 +149,7 @@ describe('importAdapter refuses', () => {
     ['a rank the weights do not have', { r: 8 }, 'ERR_TENSOR_SHAPE', '8 as the config says'],
     ['a rank that is no number', { r: '4' }, 'ERR_CONFIG_INVALID', 'r must be'],
     ['an alpha that is no number', { lora_alpha: '8' }, 'ERR_CONFIG_INVALID', 'lora_alpha'],
+    ['an alpha beyond use', { lora_alpha: 1e300 }, 'ERR_CONFIG_INVALID', 'usual magnitude'],
     ['DoRA without magnitudes', { use_dora: true }, 'ERR_TENSOR_MISSING', 'lora_magnitude_vector'],
     ['biases that are absent', { lora_bias: true }, 'ERR_TENSOR_MISSING', 'lora_B.bias'],
     [
@@ -309,6 +311,40 @@ describe('importAdapter refuses', () => {
     expect(report.inertKeys).not.toContain('lora_alpha')
     expect(sourceOf('peft-lora').size).toBe(2)
   })
+})
+
+describe('any config', () => {
+  it.each([
+    'peft-lora-patterns',
+    'peft-tokens',
+    'peft-ia3',
+    'peft-prefix',
+    'peft-prompt',
+    'ah-norms',
+  ])(
+    'of %s is read or refused with a code, whatever value stands under whatever key',
+    async (name) => {
+      const config = JSON.parse(new TextDecoder().decode(sourceOf(name).get('adapter_config.json')))
+      const inside = name.startsWith('ah') ? 'config' : undefined
+      const keys = Object.keys(inside === undefined ? config : config[inside])
+      const value = fc.oneof(
+        fc.jsonValue({ maxDepth: 2 }),
+        fc.constantFrom(0, -1, 1e300, '', 'q_proj', '.*', [null], [-1], { q_proj: -1 }, { '0': 0 }),
+      )
+      await fc.assert(
+        fc.asyncProperty(fc.constantFrom(...keys), value, async (key, v) => {
+          const edit = withConfig({ [key]: v }, inside)
+          const code = await importFixture(name, edit).then(
+            () => 'accepted',
+            (e) => e.code ?? `crash: ${e.stack}`,
+          )
+          expect(code).toMatch(/^(accepted|ERR_[A-Z_]+)$/)
+          expect(code).not.toBe('ERR_MANIFEST_INVALID')
+        }),
+        { numRuns: 150 },
+      )
+    },
+  )
 })
 
 describe('patterns', () => {
