@@ -1,0 +1,110 @@
+import { type ImportReport, importAdapter } from '@graft/convert/import-adapter.ts'
+import { signEnvelope } from '@graft/sdk/format/jws.ts'
+import { JWS_TYPES, type Manifest } from '@graft/sdk/format/manifest.ts'
+import { manifestDigest } from '@graft/sdk/format/parse-manifest.ts'
+import { goldensStatement, statementBytes } from '@graft/sdk/format/statements.ts'
+import { type CliContext, registryOf, requireToken } from '../context.ts'
+import { readFolder } from '../files.ts'
+import { findBase } from '../find-base.ts'
+import { openKey } from '../key-files.ts'
+import { createBar } from '../progress.ts'
+import { readGoldens } from '../read-goldens.ts'
+import { bytes, facts } from '../text.ts'
+
+export interface PublishFlags {
+  name: string
+  version: string
+  base?: string
+  goldens?: string
+  private?: boolean
+  tag?: string[]
+  key?: string
+  description?: string
+  license?: string
+}
+
+/** `graft publish <dir>`: import, show what was understood, sign, send. */
+export async function publishCommand(
+  context: CliContext,
+  folder: string,
+  flags: PublishFlags,
+): Promise<void> {
+  const { output } = context
+  requireToken(context)
+  const key = await openKey(context.config.home, flags.key)
+  const registry = registryOf(context)
+  const files = await readFolder(folder)
+  const base = await findBase(registry, files, flags.base)
+  const { manifest, safetensors, report } = await importAdapter({
+    files,
+    base,
+    name: flags.name,
+    version: flags.version,
+    ...(flags.description ? { description: flags.description } : {}),
+    ...(flags.license ? { license: flags.license } : {}),
+  })
+  output.log(understood(manifest, report))
+  const golden = flags.goldens ? await readGoldens(flags.goldens) : null
+  const attestations = []
+  if (golden) {
+    const statement = goldensStatement(
+      manifest.name,
+      await manifestDigest(manifest),
+      golden.goldens,
+    )
+    attestations.push(await signEnvelope(statementBytes(statement), JWS_TYPES.attestation, [key]))
+  } else output.log('no goldens: runners cannot prove that they compute what the author trained')
+  const bar = createBar(output, 'upload')
+  const published = await registry.publish({
+    manifest,
+    safetensors,
+    attestations,
+    keys: [key],
+    blobs: golden ? [{ digest: golden.goldens.logits.sha256, bytes: golden.logits }] : [],
+    visibility: flags.private ? 'private' : 'public',
+    ...(flags.tag ? { tags: flags.tag } : {}),
+    streamUploads: true,
+    signal: context.signal,
+    onProgress: ({ phase, sent, total }) => {
+      if (phase === 'uploading') bar(sent, total)
+      else if (output.live && phase !== 'published') output.progress(`${phase}...`)
+    },
+  })
+  const { name, version, digest, created } = published
+  output.result(
+    {
+      ...published,
+      visibility: flags.private ? 'private' : 'public',
+      base: base.digest,
+      signer: key.kid,
+      goldens: golden !== null,
+      report,
+    },
+    () =>
+      `${created ? 'published' : 'unchanged: already published'} ${name}@${version}\n${digest}\n`,
+  )
+  output.log(`call it: graft run ${name}@${version} 'your prompt'`)
+}
+
+/** What the importer understood, for people to check before anybody else relies on it. */
+export function understood(manifest: Manifest, report: ImportReport): string {
+  return facts([
+    ['adapter', `${manifest.name}@${manifest.version}`],
+    ['source', `${report.format}${report.toolVersion ? ` ${report.toolVersion}` : ''}`],
+    ['method', [report.family, ...report.flags].join(' + ')],
+    ['base', `${manifest.base.name} (${manifest.base.architecture})`],
+    [
+      'operations',
+      Object.entries(report.operations)
+        .map(([kind, count]) => `${count} ${kind}`)
+        .join(', '),
+    ],
+    ['scale', report.scales.join(', ') || null],
+    ['tensors', report.tensors],
+    ['parameters', report.parameters.toLocaleString('en-US')],
+    ['size', bytes(report.bytes)],
+    ['config keys without effect', report.inertKeys.join(', ') || null],
+    ['files left out', report.ignoredFiles.join(', ') || null],
+    ['exports back', report.byteExact ? 'byte for byte' : 'tensor for tensor'],
+  ]).trimEnd()
+}

@@ -1,0 +1,150 @@
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { Command, InvalidArgumentError } from 'commander'
+import {
+  balanceCommand,
+  createTokenCommand,
+  loginCommand,
+  type TokenFlags,
+  whoamiCommand,
+} from './commands/account.ts'
+import { inspectCommand } from './commands/inspect.ts'
+import { generateKeyCommand, listKeysCommand } from './commands/keys.ts'
+import { type PublishFlags, publishCommand } from './commands/publish.ts'
+import { type PullFlags, pullCommand } from './commands/pull.ts'
+import { resolveCommand } from './commands/resolve.ts'
+import { type RunFlags, runCommand } from './commands/run.ts'
+import { verifyCommand } from './commands/verify.ts'
+import type { CliContext } from './context.ts'
+
+const number = (text: string): number => {
+  const value = Number(text)
+  if (text.trim() !== '' && Number.isFinite(value)) return value
+  throw new InvalidArgumentError(expected('it', 'a number', text))
+}
+const count = (text: string): number => {
+  const value = number(text)
+  if (Number.isSafeInteger(value) && value >= 0) return value
+  throw new InvalidArgumentError(expected('it', 'a whole number', text))
+}
+const collect = (value: string, before: string[] = []): string[] => [...before, value]
+
+const EXIT_CODES = `
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not allowed, 5 not intact, 6 conflict,
+7 over a limit or out of money, 8 unreachable or overloaded, 9 not supported.
+With --json one JSON document is on stdout: the result, or {"error":{"code","message"}}.
+Environment: GRAFT_REGISTRY, GRAFT_EDGE, GRAFT_TOKEN, GRAFT_HOME (default ~/.config/graft), NO_COLOR.`
+
+/** The commands, told apart from how they do it. `contextOf` is asked once, when a command runs. */
+export function createProgram(
+  contextOf: (flags: Record<string, unknown>) => Promise<CliContext>,
+): Command {
+  const program = new Command('graft')
+  const run =
+    <Args extends unknown[]>(action: (context: CliContext, ...args: Args) => Promise<void>) =>
+    async (...args: unknown[]): Promise<void> => {
+      const context = await contextOf(program.opts())
+      await action(context, ...(args.slice(0, -1) as Args))
+    }
+
+  program
+    .description('Publish, pull, prove and call fine-tuning adapters')
+    .option('--json', 'one JSON document on stdout, errors too')
+    .option('-q, --quiet', 'nothing on stderr but errors')
+    .option('--no-input', 'never ask')
+    .option('--registry <url>', 'registry')
+    .option('--edge <url>', 'edge')
+    .addHelpText('after', EXIT_CODES)
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: true })
+
+  program
+    .command('publish <dir>')
+    .description("import a training tool's folder, sign it and publish it")
+    .requiredOption('--name <@scope/name>', 'package')
+    .requiredOption('--version <x.y.z>', 'version')
+    .option('--base <digest or name>', 'base model (default: the name in the config)')
+    .option('--goldens <file>', 'logits that runners must reproduce')
+    .option('--private', 'only your organisation may pull and call it')
+    .option('--tag <tag>', 'dist-tag, may be repeated (default: latest)', collect)
+    .option('--key <kid or file>', 'signing key (default: the only one)')
+    .option('--description <text>', 'one line')
+    .option('--license <spdx>', 'licence')
+    .action(run<[string, PublishFlags]>(publishCommand))
+  program
+    .command('pull <ref>')
+    .description('download and verify an adapter')
+    .option('-o, --output <dir>', 'folder (default: <name>-<version>)')
+    .option('--force', 'replace the folder')
+    .option('--base <digest>', 'only versions for this base')
+    .option('--signer <kid>', 'one of these keys must have signed', collect)
+    .action(run<[string, PullFlags]>(pullCommand))
+  program
+    .command('resolve <ref>')
+    .description('which version a reference means')
+    .option('--base <digest>', 'only versions for this base')
+    .option('--operations <kinds>', 'only what a runtime with these can serve')
+    .action(run<[string, { base?: string; operations?: string }]>(resolveCommand))
+  program
+    .command('run <model> [prompt...]')
+    .description('call a model; the prompt may also come from stdin')
+    .option('--chat', 'as a chat message')
+    .option('--compare-base', "beside the base's own answer")
+    .option('--max-tokens <n>', 'longest answer', count)
+    .option('--temperature <t>', '0 is greedy', number)
+    .option('--seed <n>', 'same seed, same answer', count)
+    .action(run<[string, string[], RunFlags]>(runCommand))
+  program
+    .command('verify <target>')
+    .description('prove a pulled folder (offline), a digest or a reference')
+    .option('--signer <kid>', 'one of these keys must have signed', collect)
+    .action(run<[string, { signer?: string[] }]>(verifyCommand))
+  program
+    .command('inspect <dir>')
+    .description('what a folder holds, without publishing')
+    .option('--base <digest or name>', 'base model (default: the name in the config)')
+    .action(run<[string, { base?: string }]>(inspectCommand))
+  program.command('whoami').description('whose token this is').action(run(whoamiCommand))
+  program
+    .command('login')
+    .description('keep a token and the servers in use')
+    .option('--token-stdin', 'read the token from stdin')
+    .action(run<[{ tokenStdin?: boolean }]>(loginCommand))
+  const keys = program.command('keys').description('signing keys')
+  keys
+    .command('generate')
+    .description('make a key and register its public half')
+    .option('--org <name>', "organisation (default: the token's)")
+    .option('--alg <alg>', 'Ed25519 or ES256', parseAlg)
+    .option('--no-register', 'only on this machine')
+    .action(
+      run<[{ org?: string; register: boolean; alg?: 'Ed25519' | 'ES256' }]>(generateKeyCommand),
+    )
+  keys
+    .command('list')
+    .description('keys of this machine and of the organisation')
+    .option('--org <name>', "organisation (default: the token's)")
+    .action(run<[{ org?: string }]>(listKeysCommand))
+  const tokens = program.command('tokens').description('access tokens')
+  tokens
+    .command('create')
+    .description('a token, printed once')
+    .requiredOption('--name <text>', 'what it is for')
+    .requiredOption('--scopes <list>', 'infer,read,publish,ledger,admin')
+    .option('--org <name>', "organisation (default: your token's)")
+    .option('--expires-in <seconds>', 'lifetime', count, 90 * 86_400)
+    .action(run<[TokenFlags]>(createTokenCommand))
+  program
+    .command('balance')
+    .description('what is left and what was spent')
+    .action(run(balanceCommand))
+
+  for (const command of allOf(program)) command.exitOverride()
+  return program
+}
+
+function parseAlg(text: string): 'Ed25519' | 'ES256' {
+  if (text === 'Ed25519' || text === 'ES256') return text
+  throw new GraftError('ERR_REQUEST_INVALID', expected('--alg', 'Ed25519 or ES256', text))
+}
+
+export const allOf = (command: Command): Command[] => [command, ...command.commands.flatMap(allOf)]
