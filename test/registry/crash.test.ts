@@ -157,6 +157,43 @@ describe('a power cut at any step of a publish', () => {
   })
 })
 
+describe('two first versions of one package at once', () => {
+  it('never let a private one out under a package that the other made public', async () => {
+    const house = await open()
+    const { call, token, key, base, deps } = house
+    const name = '@acme/both'
+    const upload = async (version: string, visibility: 'public' | 'private', seed: number) => {
+      const what = await adapter({ base, name, version, seed })
+      const json = await publishRequest(what, key, { visibility })
+      const { id, missing } = (await call('POST', '/v1/publish', { token, json })).body
+      for (const { url, digest } of missing)
+        await call('PUT', url, { token, body: what.files.get(digest)! })
+      return { what, complete: () => call('POST', `/v1/publish/${id}/complete`, { token }) }
+    }
+    const open1 = await upload('1.0.0', 'public', 1)
+    const secret = await upload('2.0.0', 'private', 2)
+    // The public one commits in the moment between the private one's checks and its own commit.
+    const { catalogue } = deps
+    deps.catalogue = {
+      ...catalogue,
+      query: catalogue.query,
+      async batch(statements) {
+        if (statements.some(({ sql }) => sql.includes('INSERT INTO versions'))) {
+          deps.catalogue = catalogue
+          expect((await open1.complete()).body.state).toBe('published')
+        }
+        return catalogue.batch(statements)
+      },
+    }
+    expect((await secret.complete()).status).toBe(500)
+    expect((await secret.complete()).body.error.code).toBe('ERR_REQUEST_INVALID')
+    const { versions } = (await call('GET', `/v1/packages/${name}`)).body
+    expect(versions).toMatchObject([{ version: '1.0.0' }])
+    expect(await visible(call, '@acme/none', [secret.what.digest])).toEqual([])
+    house.close()
+  })
+})
+
 describe('the sweeper', () => {
   it('ends what was given up, frees its bytes and touches nothing else', async () => {
     const house = await open()
