@@ -1,0 +1,129 @@
+import { importAdapter } from '@graft/convert/import-adapter.ts'
+import { describeCheckpoint } from '@graft/runner/checkpoint/describe-checkpoint.ts'
+import { createRegistryClient } from '@graft/sdk/client/registry-client.ts'
+import { canonicalBytes } from '@graft/sdk/format/canonical-json.ts'
+import { isGraftError } from '@graft/sdk/format/errors.ts'
+import { importSigningKey, type SigningKey, signEnvelope } from '@graft/sdk/format/jws.ts'
+import { JWS_TYPES } from '@graft/sdk/format/manifest.ts'
+import { manifestDigest } from '@graft/sdk/format/parse-manifest.ts'
+import { goldensStatement } from '@graft/sdk/format/statements.ts'
+import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
+import { packageOf, TENANTS } from './demo-calls.ts'
+import { checkpointDir, OPERATOR } from './local-stack.ts'
+import { progress } from './progress.ts'
+import type { Sample } from './samples.ts'
+import { type Secrets, saveSecrets } from './secrets.ts'
+
+const YEAR_SECONDS = 365 * 24 * 3600
+
+/**
+ * Organisations, users and tokens of the demo, made once. A start that died half-way leaves the tokens it got in
+ * `secrets`, and the next one goes on from there.
+ */
+export async function ensureTenants(
+  registryUrl: string,
+  stateDir: string,
+  secrets: Secrets,
+): Promise<void> {
+  const anonymous = createRegistryClient({ url: registryUrl })
+  if (!secrets.tokens[OPERATOR]) {
+    progress(`setting up the organisation ${OPERATOR}`)
+    const answer = await anonymous.setup({
+      code: secrets.setupCode,
+      user: 'operator',
+      org: OPERATOR,
+    })
+    secrets.tokens[OPERATOR] = answer.token
+    await saveSecrets(stateDir, secrets)
+  }
+  const operator = createRegistryClient({ url: registryUrl, token: secrets.tokens[OPERATOR]! })
+  for (const tenant of TENANTS) {
+    if (secrets.tokens[tenant]) continue
+    progress(`setting up the organisation ${tenant}`)
+    const owner = await operator.createUser({ user: `${tenant}-owner`, org: tenant })
+    const key = await createRegistryClient({ url: registryUrl, token: owner.token }).createToken({
+      org: tenant,
+      name: 'demo calls',
+      scopes: ['infer', 'read', 'ledger'],
+      expiresIn: YEAR_SECONDS,
+    })
+    secrets.tokens[tenant] = key.token
+    await saveSecrets(stateDir, secrets)
+  }
+}
+
+/** Registers the base by its bytes. The digest says whether it is there already. */
+export async function ensureBase(
+  registryUrl: string,
+  secrets: Secrets,
+  samplesDir: string,
+): Promise<BaseRecord> {
+  const operator = createRegistryClient({ url: registryUrl, token: secrets.tokens[OPERATOR]! })
+  const record = await describeCheckpoint(checkpointDir(samplesDir))
+  await operator.putBase(record)
+  return record
+}
+
+/**
+ * Imports, signs and publishes every sample that the registry does not have, through the public API.
+ * @returns how many were published now
+ */
+export async function ensureSamples(
+  registryUrl: string,
+  secrets: Secrets,
+  base: BaseRecord,
+  samples: Sample[],
+): Promise<number> {
+  const operator = createRegistryClient({ url: registryUrl, token: secrets.tokens[OPERATOR]! })
+  const key = await importSigningKey(secrets.publisherKey)
+  await operator.addKey(OPERATOR, key.publicJwk)
+  let published = 0
+  for (const sample of samples) {
+    const found = await operator
+      .resolve({ ref: `${packageOf(sample.name)}@1.0.0` })
+      .catch((error) => {
+        if (isGraftError(error) && error.status === 404) return null
+        throw error
+      })
+    if (found) continue
+    await publishSample(registryUrl, secrets.tokens[OPERATOR]!, key, base, sample)
+    published++
+  }
+  return published
+}
+
+async function publishSample(
+  registryUrl: string,
+  token: string,
+  key: SigningKey,
+  base: BaseRecord,
+  sample: Sample,
+): Promise<void> {
+  const name = packageOf(sample.name)
+  const { manifest, safetensors } = await importAdapter({
+    files: sample.files,
+    base,
+    name,
+    version: '1.0.0',
+    description: sample.description,
+    license: 'Apache-2.0',
+  })
+  const statement = goldensStatement(name, await manifestDigest(manifest), sample.goldens)
+  const goldens = await signEnvelope(canonicalBytes(statement), JWS_TYPES.attestation, [key])
+  const answer = await createRegistryClient({ url: registryUrl, token }).publish({
+    manifest,
+    safetensors,
+    blobs: [{ digest: sample.goldens.logits.sha256, bytes: sample.logits }],
+    attestations: [goldens],
+    keys: [key],
+    visibility: 'public',
+  })
+  const kilobytes = Math.round(safetensors.length / 1024)
+  const kinds = [...new Set(manifest.operations.map((operation) => operation.op))].join(' + ')
+  progress(`published ${name}@1.0.0  ${kinds}, ${kilobytes} KB, ${answer.digest.slice(0, 19)}...`)
+}
+
+/** What the demo's tenants start with: one unit each, paid in once. */
+export const TOP_UP_NANOS = 1_000_000_000
+
+export const topUpId = (tenant: string): string => `demo-${tenant}-1`

@@ -1,0 +1,94 @@
+import { join } from 'node:path'
+import { createNodeEdge } from '@graft/edge/node/create-node-edge.ts'
+import { createNodeRegistry } from '@graft/registry/node/create-node-registry.ts'
+import { importSigningKey } from '@graft/sdk/format/jws.ts'
+import { type Listening, listen } from './listen.ts'
+import type { DevOptions } from './options.ts'
+import { progress } from './progress.ts'
+import { type RunnerProcess, startRunner } from './runner-process.ts'
+import { type Secrets, writeAtomically } from './secrets.ts'
+
+/** The organisation that runs this stack and owns the samples. */
+export const OPERATOR = 'samples'
+export const ISSUER = 'graft-local'
+
+export interface LocalStack {
+  registryUrl: string
+  edgeUrl: string
+  runnerUrl: string
+  runner: RunnerProcess
+  close(): Promise<void>
+}
+
+export const checkpointDir = (samplesDir: string): string => join(samplesDir, 'base', 'graft-tiny')
+
+/** Registry and edge in this process, one runner in its own, all three on loopback ports. */
+export async function startStack(options: DevOptions, secrets: Secrets): Promise<LocalStack> {
+  const { stateDir, ports } = options
+  const opened: { close(): void | Promise<void> }[] = []
+  // Last opened, first closed: the runner drains while edge and registry still answer.
+  const close = async () => {
+    for (const part of opened.splice(0).reverse()) await part.close()
+  }
+  try {
+    const registry = await createNodeRegistry({
+      stateDir: join(stateDir, 'registry'),
+      issuerName: ISSUER,
+      setupCode: secrets.setupCode,
+    })
+    opened.push(registry)
+    const registryServer = await keep(opened, listen('registry', registry.app, ports.registry))
+    progress(`registry  ${registryServer.url}`)
+
+    const edge = await createNodeEdge({
+      stateDir: join(stateDir, 'edge'),
+      registryUrl: registryServer.url,
+      issuerName: ISSUER,
+      fleetKey: await importSigningKey(secrets.fleetKey),
+      operatorTenant: OPERATOR,
+      log: (event) => {
+        if (event['event'] === 'error') progress(`edge: ${JSON.stringify(event)}`)
+      },
+    })
+    opened.push(edge)
+    const edgeServer = await keep(opened, listen('edge', edge.app, ports.edge))
+    progress(`edge      ${edgeServer.url}`)
+
+    const fleetKeyPath = join(stateDir, 'runner', 'fleet-key.json')
+    await writeAtomically(fleetKeyPath, JSON.stringify(secrets.fleetKey))
+    const runner = await startRunner(
+      {
+        checkpoint: checkpointDir(options.samplesDir),
+        registry: registryServer.url,
+        edge: edgeServer.url,
+        port: ports.runner,
+        state: join(stateDir, 'runner'),
+        id: 'runner-1',
+        fleetKey: fleetKeyPath,
+        precision: options.precision,
+      },
+      (line) => progress(`runner: ${line}`),
+    )
+    opened.push({ close: () => runner.stop() })
+    progress(`runner    ${runner.url}  graft-tiny, ${options.precision}`)
+    return {
+      registryUrl: registryServer.url,
+      edgeUrl: edgeServer.url,
+      runnerUrl: runner.url,
+      runner,
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function keep(
+  opened: { close(): void | Promise<void> }[],
+  server: Promise<Listening>,
+): Promise<Listening> {
+  const listening = await server
+  opened.push(listening)
+  return listening
+}
