@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { generateSigningKey, signEnvelope } from '@graft/sdk/format/jws.ts'
 import type { AdapterPull } from '@graft/sdk/protocol/runner-api.ts'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { eventually } from './helpers/eventually.ts'
 import { type Published, publish } from './helpers/published.ts'
 import { idsOf, startTestRunner, type TestRunner } from './helpers/test-runner.ts'
 
@@ -80,7 +81,7 @@ describe('tiers', () => {
     t.registry.hold.set(`/v1/blobs/${a.file}`, new Promise<void>((resolve) => (open = resolve)))
     const leaving = new AbortController()
     const first = t.post('/v1/generate', await t.request({ adapters: [pull(a)] }), leaving.signal)
-    await expect.poll(() => t.registry.asked.length).toBeGreaterThan(1)
+    await eventually(() => t.registry.asked.length).toBeGreaterThan(1)
     const second = t.frames({ adapters: [pull(a)] })
     await new Promise((resolve) => setTimeout(resolve, 20))
     leaving.abort()
@@ -95,7 +96,7 @@ describe('tiers', () => {
     const before = await t.frames({ adapters: [pull(a)] })
     const asked = t.registry.asked.length
     const again = await restart()
-    await expect.poll(() => tierOf(again, a)).toBe('disk')
+    await eventually(() => tierOf(again, a)).toBe('disk')
     expect(idsOf(await again.frames({ adapters: [pull(a)] }))).toEqual(idsOf(before))
     expect(t.registry.asked).toHaveLength(asked)
   })
@@ -133,29 +134,29 @@ describe('tiers', () => {
     await small.frames({ adapters: [pull(c)] })
     expect([a, b, c].map((p) => tierOf(small, p))).toEqual(['bank', 'host', 'bank'])
     small.engine.delayMs = 3
-    const running = small.frames({ adapters: [pull(a)], maxTokens: 30 })
-    await expect.poll(() => small.runner.status().running).toBe(1)
+    const running = small.frames({ adapters: [pull(a)], maxTokens: 150 })
+    await eventually(() => small.runner.status().running).toBe(1)
     await small.frames({ adapters: [pull(b)] })
     expect([a, b, c].map((p) => tierOf(small, p))).toEqual(['bank', 'bank', 'host'])
-    expect(idsOf(await running)).toHaveLength(30)
+    expect(idsOf(await running)).toHaveLength(150)
   })
 
   it('let a request wait for the bank when all of it is in use', async () => {
     const tiny = await startTestRunner({ info: { bankBudgetBytes: 40 }, registry: t.registry })
     others.push(tiny)
     const [a, b] = [await add(4), await add(5)]
-    tiny.engine.delayMs = 2
-    const first = tiny.frames({ adapters: [pull(a)], maxTokens: 20 })
-    await expect.poll(() => tiny.runner.status().running).toBe(1)
+    tiny.engine.delayMs = 3
+    const first = tiny.frames({ adapters: [pull(a)], maxTokens: 150 })
+    await eventually(() => tiny.runner.status().running).toBe(1)
     const second = tiny.frames({ adapters: [pull(b)] })
-    expect(idsOf(await first)).toHaveLength(20)
+    expect(idsOf(await first)).toHaveLength(150)
     expect(idsOf(await second)).toHaveLength(4)
   })
 
   it('start with a prefetch, so that the call finds the adapter', async () => {
     const a = await add(4)
     expect((await t.post('/v1/adapters/prefetch', [pull(a)])).status).toBe(200)
-    await expect.poll(() => tierOf(t, a)).toBe('bank')
+    await eventually(() => tierOf(t, a)).toBe('bank')
   })
 
   it('do not hold one caller’s missing right against another who shares the load', async () => {

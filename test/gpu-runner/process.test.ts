@@ -16,6 +16,7 @@ import {
 import type { Heartbeat } from '@graft/sdk/protocol/runner-api.ts'
 import type { FleetClaims } from '@graft/sdk/protocol/tokens.ts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { eventually } from './helpers/eventually.ts'
 import { STORY, storyAbsent } from './helpers/story.ts'
 
 const MAIN = join(import.meta.dirname, '../../gpu-runner/main.ts')
@@ -104,11 +105,9 @@ describe.skipIf(storyAbsent)('a runner process', () => {
   const ready = async (change: Record<string, string> = {}) => {
     const run = start(flags(change))
     children.push(run.child)
-    await expect
-      .poll(() => run.output.stdout.includes('\n') || run.child.exitCode !== null, {
-        timeout: 30_000,
-      })
-      .toBe(true)
+    await eventually(() => run.output.stdout.includes('\n') || run.child.exitCode !== null).toBe(
+      true,
+    )
     if (run.child.exitCode !== null) throw new Error(run.output.stderr)
     return { ...run, url: JSON.parse(run.output.stdout).url as string }
   }
@@ -117,7 +116,7 @@ describe.skipIf(storyAbsent)('a runner process', () => {
     const first = await ready()
     expect(first.output.stdout).toBe(`${JSON.stringify({ ready: true, url: first.url })}\n`)
     expect((await fetch(`${first.url}/healthz`)).status).toBe(200)
-    await expect.poll(() => beats.length, { timeout: 6_000 }).toBeGreaterThan(1)
+    await eventually(() => beats.length).toBeGreaterThan(1)
     const iat = Math.floor(Date.now() / 1000)
     const claims = { iss: 'edge', aud: 'runner-1', role: 'edge', iat, exp: iat + 60 }
     const token = await signJwt(claims, 'graft-fleet+jwt', fleetKey)
@@ -138,7 +137,7 @@ describe.skipIf(storyAbsent)('a runner process', () => {
     const key = beats.at(-1)!.status.key
     const seen = beats.length
     const second = await ready()
-    await expect.poll(() => beats.length, { timeout: 6_000 }).toBeGreaterThan(seen)
+    await eventually(() => beats.length).toBeGreaterThan(seen)
     expect(beats.at(-1)!.status.key).toEqual(key)
     const { port } = new URL(second.url)
     const { code, stderr } = await start(flags({ port, state: join(folder, 'other') })).exited

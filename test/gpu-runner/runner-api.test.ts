@@ -2,6 +2,7 @@ import { generateSigningKey, signJwt, verifyCompact } from '@graft/sdk/format/jw
 import type { RunnerReceipt } from '@graft/sdk/protocol/receipts.ts'
 import type { Frame } from '@graft/sdk/protocol/runner-api.ts'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { eventually } from './helpers/eventually.ts'
 import { publish } from './helpers/published.ts'
 import { nextToken } from './helpers/scripted-engine.ts'
 import { GREEDY, idsOf, startTestRunner, type TestRunner, textOf } from './helpers/test-runner.ts'
@@ -207,7 +208,7 @@ describe('POST /v1/generate', () => {
     await reader.read()
     const before = t.engine.steps.length
     await reader.cancel()
-    await expect.poll(() => t.engine.events).toContain('close 1')
+    await eventually(() => t.engine.events).toContain('close 1')
     expect(t.engine.steps.length - before).toBeLessThanOrEqual(1)
     expect(t.runner.status().running).toBe(0)
   })
@@ -215,7 +216,7 @@ describe('POST /v1/generate', () => {
   it('sends an error frame for what happens after the first frame', async () => {
     t.engine.delayMs = 5
     const all = t.frames({ maxTokens: 200 })
-    await expect.poll(() => t.engine.steps.length).toBeGreaterThan(3)
+    await eventually(() => t.engine.steps.length).toBeGreaterThan(3)
     t.engine.failNext = new Error('gone')
     expect((await all).at(-1)).toMatchObject({
       type: 'error',
@@ -227,8 +228,8 @@ describe('POST /v1/generate', () => {
   it('refuses when its queue is full, and says when to come back', async () => {
     const small = await startTestRunner({ info: { slots: 1 }, deps: { limits: { maxWaiting: 1 } } })
     small.engine.delayMs = 20
-    const busy = [small.frames({ maxTokens: 20 }), small.frames({ maxTokens: 1 })]
-    await expect.poll(() => small.runner.status().waiting).toBe(1)
+    const busy = [small.frames({ maxTokens: 100 }), small.frames({ maxTokens: 1 })]
+    await eventually(() => small.runner.status().waiting).toBe(1)
     const response = await small.post('/v1/generate', await small.request())
     expect(response.status).toBe(503)
     expect(Number(response.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
@@ -302,11 +303,11 @@ describe('the other routes', () => {
 
   it('a draining runner refuses new requests and finishes the ones it has', async () => {
     t.engine.delayMs = 5
-    const running = t.frames({ maxTokens: 20 })
-    await expect.poll(() => t.runner.status().running).toBe(1)
+    const running = t.frames({ maxTokens: 200 })
+    await eventually(() => t.runner.status().running).toBe(1)
     const drained = t.runner.drain()
     await expect(t.frames()).rejects.toMatchObject({ code: 'ERR_OVERLOADED' })
-    expect(idsOf(await running)).toHaveLength(20)
+    expect(idsOf(await running)).toHaveLength(200)
     await drained
     expect(t.runner.draining).toBe(true)
   })
