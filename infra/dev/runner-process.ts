@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { GraftError } from '@graft/sdk/format/errors.ts'
+import { ERRORS, type ErrorCode, GraftError } from '@graft/sdk/format/errors.ts'
 
 export interface RunnerFlags {
   checkpoint: string
@@ -68,12 +68,19 @@ export async function startRunner(
     })
   })
   const url = await Promise.race([ready, ended.then(() => null)])
-  if (url === null)
-    throw new GraftError(
-      'ERR_RUNNER_FAILED',
-      `the runner did not start: ${tail.at(-1) ?? 'it said nothing'}`,
-    )
+  if (url === null) throw startFailure(tail)
   return { url, ended, stop }
+}
+
+/** The runner's last words are `ERR_CODE: message`: the code goes on, so that the exit code does too. */
+function startFailure(tail: string[]): GraftError {
+  for (const line of tail.toReversed()) {
+    const [, code, message] = /^(ERR_[A-Z_]+): (.*)$/.exec(line) ?? []
+    if (code && Object.hasOwn(ERRORS, code))
+      return new GraftError(code as ErrorCode, `the runner did not start: ${message}`)
+  }
+  const last = tail.at(-1) ?? 'it said nothing'
+  return new GraftError('ERR_RUNNER_FAILED', `the runner did not start: ${last}`)
 }
 
 function readyUrl(line: string): string | null {
