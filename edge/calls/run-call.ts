@@ -65,7 +65,8 @@ export async function* runCall(
   let resolved = false
   async function resolve(outcome: Receipt['outcome'], runnerReceipt: string | null) {
     resolved = true
-    return resolveCall(deps, plan, outcome, billedTokens(plan, state, outcome), runnerReceipt)
+    const tokens = billedTokens(plan, state, outcome)
+    return resolveCall(deps, plan, outcome, tokens, runnerReceipt, state.resumed)
   }
   try {
     const runnerReceipt = yield* attempts(deps, plan, state, signal)
@@ -87,12 +88,15 @@ interface CallState {
   finished: boolean[]
   /** As the first runner counted: who continues reads the prompt again, and that is not billed. */
   prompt: { prompt: number; cached: number } | null
+  /** Tokens yielded before the runner now at work took over. */
+  resumed: number
 }
 
 const createState = (n: number): CallState => ({
   sent: Array.from({ length: n }, () => []),
   finished: Array.from({ length: n }, () => false),
   prompt: null,
+  resumed: 0,
 })
 
 const completionOf = (state: CallState): number =>
@@ -183,6 +187,7 @@ async function* attempt(
   signal: AbortSignal,
 ): AsyncGenerator<CallEvent, string> {
   const resumed = completionOf(state)
+  state.resumed = resumed
   const resume = state.sent.map((tokenIds) => ({ tokenIds: [...tokenIds] }))
   const request = resumed > 0 ? { ...plan.request, resume } : plan.request
   const counted = { ...NOTHING }
@@ -254,6 +259,7 @@ async function resolveCall(
   outcome: Receipt['outcome'],
   tokens: TokenCounts,
   runner: string | null,
+  resumed: number,
 ): Promise<{ receipt: string; tokens: TokenCounts }> {
   const { requestId, tenant } = request
   const charged = charge(price, tokens)
@@ -266,6 +272,7 @@ async function resolveCall(
     runner,
     outcome,
     billed: tokens,
+    ...(runner !== null && resumed > 0 ? { resumed } : {}),
     price: { version, input, output, cached },
     charged,
     currency,

@@ -43,7 +43,8 @@ async function main(args: string[]): Promise<number> {
   } catch (e) {
     if (e instanceof CommanderError) {
       if (e.exitCode === 0) return EXIT.ok
-      const message = `${e.message.replace(/^error: /, '')}; see graft --help`
+      const said = e.code === 'commander.help' ? 'a command is missing' : e.message
+      const message = `${said.replace(/^error: /, '')}; see graft --help`
       if (output.json) output.error(new GraftError('ERR_REQUEST_INVALID', message))
       return EXIT.usage
     }
