@@ -1,0 +1,191 @@
+import type { Digest } from '@graft/sdk/format/digest.ts'
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { OPERATIONS, type OperationKind } from '@graft/sdk/format/operations.ts'
+import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
+import { slot, type WeightedAdapter } from './adapter-maths.ts'
+import { advance, embeddingOf, logitsOf, type Past, pastOf } from './forward.ts'
+
+export interface ReferenceEngineOptions {
+  checkpoint: Checkpoint
+  baseDigest: Digest
+  /** @default 32 */
+  slots?: number
+  /** @default 1 GiB */
+  bankBudgetBytes?: number
+}
+
+interface Sequence {
+  terms: WeightedAdapter[]
+  past: Past
+  /** Virtual token embeddings [hidden] that still stand before the first token. */
+  virtual: Float64Array[]
+}
+
+const SUPPORTED = (Object.keys(OPERATIONS) as OperationKind[]).filter(
+  (op) => OPERATIONS[op].batched,
+)
+
+/**
+ * The same engine in plain loops: one position at a time, sums in f64, every operation by the formula of its docstring.
+ * It shares neither graph nor bank with the fast engine, so that each can be held against the other. Slow on purpose.
+ */
+export async function openReferenceEngine(options: ReferenceEngineOptions): Promise<Engine> {
+  const { slots = 32, bankBudgetBytes = 2 ** 30 } = options
+  const checkpoint = remembered(options.checkpoint)
+  const { config } = checkpoint
+  const info: EngineInfo = {
+    base: { name: checkpoint.name, digest: options.baseDigest },
+    vocab: config.vocab,
+    hidden: config.hidden,
+    layers: config.layers,
+    maxPositions: config.maxPositions,
+    slots,
+    operations: SUPPORTED,
+    precision: 'fp32',
+    build: 'graft-reference-1',
+    bankBudgetBytes,
+  }
+  const bank = new Map<Digest, LoadedAdapter>()
+  const sequences = new Map<number, Sequence>()
+  const used = () => [...bank.values()].reduce((sum, adapter) => sum + bytesOf(adapter), 0)
+
+  const find = (id: number): Sequence => {
+    const sequence = sequences.get(id)
+    if (sequence) return sequence
+    throw new GraftError('ERR_INTERNAL', `sequence ${id} is not open`)
+  }
+
+  const bind = (adapters: { digest: Digest; weight: number }[]): WeightedAdapter[] => {
+    const terms = adapters.map(({ digest, weight }) => {
+      const adapter = bank.get(digest)
+      if (adapter) return { adapter, weight }
+      throw new GraftError(
+        'ERR_MODEL_UNKNOWN',
+        `the adapter ${digest} is not in the bank; load it first`,
+      )
+    })
+    const summed = terms.length > 1 || terms.some(({ weight }) => weight !== 1)
+    const stubborn = terms.find(({ adapter }) =>
+      adapter.operations.some(({ op }) => !OPERATIONS[op].composable),
+    )
+    if (summed && stubborn)
+      throw new GraftError(
+        'ERR_NOT_COMPOSABLE',
+        `${stubborn.adapter.digest} has operations that are no sum of deltas: call it alone with weight 1`,
+      )
+    return terms
+  }
+
+  const check = ({ past, virtual }: Sequence, row: StepRow): void => {
+    if (row.tokenIds.length === 0)
+      throw new GraftError('ERR_INTERNAL', `row ${row.sequence} has no token`)
+    const total = past.keys[0]!.length + virtual.length + row.tokenIds.length
+    if (total > config.maxPositions)
+      throw new GraftError(
+        'ERR_PROMPT_TOO_LONG',
+        expected('prompt and answer', `at most ${config.maxPositions} tokens`, total),
+      )
+    for (const id of row.tokenIds)
+      if (!(id >= 0 && id < config.vocab))
+        throw new GraftError(
+          'ERR_REQUEST_INVALID',
+          expected('token id', `below ${config.vocab}`, id),
+        )
+  }
+
+  const runRow = (row: StepRow): RowResult => {
+    const { terms, past, virtual } = find(row.sequence)
+    for (const embedding of virtual.splice(0)) advance(checkpoint, terms, past, embedding)
+    const wanted: Float32Array[] = []
+    for (const [t, id] of row.tokenIds.entries()) {
+      const h = advance(checkpoint, terms, past, embeddingOf(checkpoint, terms, id))
+      const last = t === row.tokenIds.length - 1
+      if (row.logits === 'all' || (row.logits === 'last' && last))
+        wanted.push(logitsOf(checkpoint, terms, h))
+    }
+    const logits = new Float32Array(wanted.length * config.vocab)
+    for (const [i, values] of wanted.entries()) logits.set(values, i * config.vocab)
+    return { sequence: row.sequence, logits, finite: logits.every(Number.isFinite) }
+  }
+
+  return {
+    info,
+    async load(adapter) {
+      const bytes = bytesOf(adapter)
+      for (const { op, site } of adapter.operations)
+        if (!SUPPORTED.includes(op))
+          throw new GraftError(
+            'ERR_OPERATION_UNSUPPORTED',
+            `${op} at ${site}: it cannot stand in a batch, only be merged`,
+          )
+      if (!bank.has(adapter.digest) && used() + bytes > bankBudgetBytes)
+        throw new GraftError(
+          'ERR_BANK_FULL',
+          expected(
+            'free bank memory',
+            `${bytes} bytes for ${adapter.digest}`,
+            bankBudgetBytes - used(),
+          ),
+        )
+      bank.set(adapter.digest, adapter)
+      return { bytes }
+    },
+    async unload(digest) {
+      for (const { terms } of sequences.values())
+        if (terms.some(({ adapter }) => adapter.digest === digest))
+          throw new GraftError(
+            'ERR_BANK_FULL',
+            `${digest} is in use by an open sequence; close it before unloading`,
+          )
+      bank.delete(digest)
+    },
+    async open(id, adapters) {
+      if (sequences.has(id)) throw new GraftError('ERR_INTERNAL', `sequence ${id} is open already`)
+      if (sequences.size === slots)
+        throw new GraftError('ERR_OVERLOADED', `all ${slots} sequence slots are in use`)
+      const terms = bind(adapters)
+      const virtual = terms.flatMap(({ adapter }) => virtualTokens(adapter, config.hidden))
+      sequences.set(id, { terms, past: pastOf(checkpoint, terms), virtual })
+    },
+    async close(id) {
+      sequences.delete(id)
+    },
+    async step(rows) {
+      const begin = performance.now()
+      for (const row of rows) check(find(row.sequence), row)
+      return { rows: rows.map(runRow), ms: performance.now() - begin }
+    },
+    async [Symbol.asyncDispose]() {
+      sequences.clear()
+      bank.clear()
+    },
+  }
+}
+
+/** E of prompt tuning as rows [hidden]. */
+function virtualTokens(adapter: LoadedAdapter, hidden: number): Float64Array[] {
+  return adapter.operations.flatMap((operation) => {
+    if (operation.op !== 'prompt') return []
+    const table = slot(adapter, operation.slots.E)
+    return Array.from({ length: operation.virtualTokens }, (_, t) =>
+      Float64Array.from(table.subarray(t * hidden, (t + 1) * hidden)),
+    )
+  })
+}
+
+const bytesOf = (adapter: LoadedAdapter): number =>
+  [...adapter.tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
+
+/** Weights are asked for at every position: converts each once. */
+function remembered(checkpoint: Checkpoint): Checkpoint {
+  const known = new Map<string, Float32Array>()
+  return {
+    ...checkpoint,
+    f32(name, shape) {
+      const value = known.get(name) ?? checkpoint.f32(name, shape)
+      known.set(name, value)
+      return value
+    },
+  }
+}

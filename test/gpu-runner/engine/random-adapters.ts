@@ -1,0 +1,224 @@
+import type { LoadedAdapter } from '@graft/runner/engine/engine.ts'
+import { fromHex } from '@graft/sdk/format/digest.ts'
+import type { Activation, Bottleneck, Operation } from '@graft/sdk/format/operations.ts'
+import { normals, TINY } from './tiny-checkpoint.ts'
+
+const { hidden, intermediate, layers, kvHeads, headDim, vocab } = TINY
+const kvWidth = kvHeads * headDim
+
+export const LINEARS: [name: string, inner: number, out: number][] = [
+  ['self_attn.q_proj', hidden, hidden],
+  ['self_attn.k_proj', hidden, kvWidth],
+  ['self_attn.v_proj', hidden, kvWidth],
+  ['self_attn.o_proj', hidden, hidden],
+  ['mlp.gate_proj', hidden, intermediate],
+  ['mlp.up_proj', hidden, intermediate],
+  ['mlp.down_proj', intermediate, hidden],
+]
+
+/** Collects operations and their seeded random tensors. */
+export function builder(seed: number) {
+  const normal = normals(seed)
+  const adapter: LoadedAdapter = {
+    digest: fromHex(seed.toString(16).padStart(64, '0')),
+    operations: [],
+    tensors: new Map(),
+  }
+  return {
+    adapter,
+    tensor(name: string, shape: number[], std: number, mean = 0): string {
+      const data = Float32Array.from(
+        { length: shape.reduce((a, b) => a * b, 1) },
+        () => mean + std * normal(),
+      )
+      adapter.tensors.set(name, { shape, data })
+      return name
+    },
+    add(operation: Operation): void {
+      adapter.operations.push(operation)
+    },
+  }
+}
+
+export function eachLinear(
+  visit: (site: string, inner: number, out: number, at: number) => void,
+): void {
+  for (let layer = 0; layer < layers; layer++)
+    for (const [i, [name, inner, out]] of LINEARS.entries())
+      visit(`model.layers.${layer}.${name}`, inner, out, layer * LINEARS.length + i)
+}
+
+/** LoRA on all linears; ranks differ from site to site. */
+export function lowRank(seed: number, rank = 4, std = 0.2): LoadedAdapter {
+  const { adapter, tensor, add } = builder(seed)
+  eachLinear((site, inner, out, at) => {
+    const r = 1 + ((rank + at - 1) % (2 * rank))
+    add({
+      op: 'low_rank',
+      site,
+      in: inner,
+      out,
+      rank: r,
+      scale: '0.75',
+      slots: {
+        A: tensor(`${site}.A`, [r, inner], std),
+        B: tensor(`${site}.B`, [out, r], std),
+      },
+    })
+  })
+  return adapter
+}
+
+export function dora(seed: number): LoadedAdapter {
+  const { adapter, tensor, add } = builder(seed)
+  eachLinear((site, inner, out, at) => {
+    if (at % 3 === 2) return
+    add({
+      op: 'magnitude',
+      site,
+      in: inner,
+      out,
+      rank: 3,
+      scale: '1.5',
+      slots: {
+        A: tensor(`${site}.A`, [3, inner], 0.2),
+        B: tensor(`${site}.B`, [out, 3], 0.2),
+        m: tensor(`${site}.m`, [out], 0.2, 1.6),
+      },
+    })
+  })
+  return adapter
+}
+
+export function ia3(seed: number): LoadedAdapter {
+  const { adapter, tensor, add } = builder(seed)
+  eachLinear((site, inner, out) => {
+    const side = site.endsWith('down_proj') ? 'input' : 'output'
+    if (!/(k_proj|v_proj|down_proj)$/.test(site)) return
+    const size = side === 'input' ? inner : out
+    add({ op: 'scale', site, side, size, slots: { l: tensor(`${site}.l`, [size], 0.4, 1) } })
+  })
+  return adapter
+}
+
+export function bottleneck(
+  seed: number,
+  activation: Activation,
+  places: ('attention' | 'ffn')[] = ['attention', 'ffn'],
+  options: { originalLnBefore?: boolean; scaling?: Bottleneck['scaling'] } = {},
+): LoadedAdapter {
+  const { adapter, tensor, add } = builder(seed)
+  const scaling = options.scaling ?? '0.5'
+  for (let layer = 0; layer < layers; layer++)
+    for (const placement of places) {
+      const site = `model.layers.${layer}`
+      const key = `${site}.${placement}`
+      const reduced = 5 + layer
+      add({
+        op: 'bottleneck',
+        site,
+        placement,
+        hidden,
+        reduced,
+        activation,
+        originalLnBefore: options.originalLnBefore ?? placement === 'ffn',
+        originalLnAfter: true,
+        residual: 'before_ln',
+        adapterResidualBeforeLn: false,
+        scaling,
+        slots: {
+          downW: tensor(`${key}.downW`, [reduced, hidden], 0.3),
+          downB: tensor(`${key}.downB`, [reduced], 0.3),
+          upW: tensor(`${key}.upW`, [hidden, reduced], 0.3),
+          upB: tensor(`${key}.upB`, [hidden], 0.3),
+          ...(scaling === 'learned' && { scaling: tensor(`${key}.s`, [1], 0.3, 1) }),
+          ...(scaling === 'channel' && { scaling: tensor(`${key}.s`, [hidden], 0.3, 1) }),
+        },
+      })
+    }
+  return adapter
+}
+
+export function prefix(seed: number, virtualTokens = 5): LoadedAdapter {
+  const { adapter, tensor, add } = builder(seed)
+  const shape = [kvHeads, virtualTokens, headDim]
+  for (let layer = 0; layer < layers; layer++) {
+    const site = `model.layers.${layer}.self_attn`
+    add({
+      op: 'prefix',
+      site,
+      kvHeads,
+      headDim,
+      virtualTokens,
+      slots: { k: tensor(`${site}.k`, shape, 1), v: tensor(`${site}.v`, shape, 1) },
+    })
+  }
+  return adapter
+}
+
+export function prompt(seed: number, virtualTokens = 4): LoadedAdapter {
+  const { adapter, tensor, add } = builder(seed)
+  add({
+    op: 'prompt',
+    site: 'model.embed_tokens',
+    virtualTokens,
+    hidden,
+    slots: { E: tensor('E', [virtualTokens, hidden], 1) },
+  })
+  return adapter
+}
+
+/** Another head, and LoRA beside it. */
+export function head(seed: number): LoadedAdapter {
+  const { adapter, tensor, add } = builder(seed)
+  const lora = lowRank(seed + 1_000_000)
+  for (const operation of lora.operations) add(operation)
+  for (const [name, value] of lora.tensors) adapter.tensors.set(name, value)
+  const shape = [vocab, hidden]
+  add({
+    op: 'replace',
+    site: 'lm_head',
+    param: 'weight',
+    shape,
+    slots: { value: tensor('head', shape, 0.3) },
+  })
+  return adapter
+}
+
+/** Trainable tokens: some rows of the embedding, or all of them. */
+export function embeddings(seed: number, rows?: number[]): LoadedAdapter {
+  const { adapter, tensor, add } = builder(seed)
+  const shape = [rows?.length ?? vocab, hidden]
+  add({
+    op: 'replace',
+    site: 'model.embed_tokens',
+    param: 'weight',
+    shape,
+    ...(rows && { rows }),
+    slots: { value: tensor('rows', shape, 1) },
+  })
+  return adapter
+}
+
+/** One adapter of every operation and option, by name. */
+export const everyOperation = (): Record<string, LoadedAdapter> => ({
+  'low_rank, rank 4': lowRank(1),
+  'low_rank, rank 1': lowRank(2, 1),
+  magnitude: dora(3),
+  'scale in and out': ia3(4),
+  'bottleneck relu': bottleneck(5, 'relu'),
+  'bottleneck silu, ffn only': bottleneck(6, 'silu', ['ffn']),
+  'bottleneck gelu, learned scaling': bottleneck(7, 'gelu', undefined, { scaling: 'learned' }),
+  'bottleneck gelu_new, scaling per channel': bottleneck(8, 'gelu_new', undefined, {
+    scaling: 'channel',
+  }),
+  'bottleneck tanh before the add': bottleneck(9, 'tanh', undefined, { originalLnBefore: false }),
+  'bottleneck sigmoid': bottleneck(10, 'sigmoid', ['attention']),
+  'bottleneck leaky_relu': bottleneck(11, 'leaky_relu'),
+  'bottleneck linear': bottleneck(12, 'linear'),
+  prefix: prefix(13),
+  prompt: prompt(14),
+  'replace lm_head with low_rank': head(15),
+  'replace rows of embed_tokens': embeddings(16, [3, 7, 11, 60]),
+  'replace embed_tokens': embeddings(17),
+})
