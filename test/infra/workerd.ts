@@ -1,0 +1,85 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { exportSigningKey, generateSigningKey } from '@graft/sdk/format/jws.ts'
+import { build } from 'esbuild'
+import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
+import { unstable_readConfig } from 'wrangler'
+
+const ROOT = join(import.meta.dirname, '../..')
+export const SETUP_CODE = 'let-me-in'
+
+/** The Worker of one environment of wrangler.toml, with its own bindings and vars and no others. */
+function workerOf(env: string | undefined, bundle: string, secrets: Record<string, string>) {
+  const config = unstable_readConfig(
+    { config: join(ROOT, 'wrangler.toml'), ...(env ? { env } : {}) },
+    { hideWarnings: true },
+  )
+  const objects = config.durable_objects.bindings.map(({ name, class_name, script_name }) => [
+    name,
+    {
+      className: class_name,
+      useSQLite: true,
+      ...(script_name ? { scriptName: script_name } : {}),
+    },
+  ])
+  return {
+    name: config.name!,
+    modules: [{ type: 'ESModule' as const, path: 'worker.mjs', contents: bundle }],
+    compatibilityDate: config.compatibility_date!,
+    compatibilityFlags: config.compatibility_flags,
+    d1Databases: Object.fromEntries(config.d1_databases.map((d) => [d.binding, d.database_name!])),
+    r2Buckets: Object.fromEntries(config.r2_buckets.map((r) => [r.binding, r.bucket_name!])),
+    durableObjects: Object.fromEntries(objects),
+    serviceBindings: Object.fromEntries((config.services ?? []).map((s) => [s.binding, s.service])),
+    bindings: { ...config.vars, ...secrets },
+  }
+}
+
+/** The three Workers of wrangler.toml in one workerd, everything in memory, D1 migrated. */
+export async function openWorkers() {
+  const bundled = await build({
+    entryPoints: [join(ROOT, 'infra/worker.ts')],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    target: 'es2022',
+    conditions: ['workerd', 'worker', 'browser'],
+    external: ['cloudflare:workers'],
+    loader: { '.sql': 'text' },
+  })
+  const bundle = bundled.outputFiles[0]!.text
+  const newKey = async () => JSON.stringify(await exportSigningKey(await generateSigningKey()))
+  const fleetKey = await generateSigningKey()
+  const registrySecrets = { ISSUER_KEY: await newKey(), SETUP_CODE }
+  const edgeSecrets = {
+    RECEIPT_KEY: await newKey(),
+    FLEET_KEY: JSON.stringify(await exportSigningKey(fleetKey)),
+  }
+  const miniflare = new Miniflare(
+    convertV4MiniflareOptions({
+      workers: [
+        workerOf(undefined, bundle, { ...registrySecrets, ...edgeSecrets }),
+        workerOf('registry', bundle, registrySecrets),
+        workerOf('edge', bundle, edgeSecrets),
+      ],
+    } as never),
+  )
+  const url = (await miniflare.ready).origin
+  const db = await miniflare.getD1Database('DB', 'graft')
+  const migration = readFileSync(join(ROOT, 'infra/migrations/registry/0001-registry.sql'), 'utf8')
+  const statements = migration
+    .replace(/--.*$/gm, '')
+    .split(';')
+    .map((text) => text.trim())
+  await db.batch(statements.filter(Boolean).map((text) => db.prepare(text)))
+  return {
+    url,
+    fleetKey,
+    /** Speaks to the Worker of one room. */
+    async fetchRoom(name: 'graft-registry' | 'graft-edge', path: string, init?: RequestInit) {
+      const worker = await miniflare.getWorker(name)
+      return (await worker.fetch(`http://room.test${path}`, init as never)) as unknown as Response
+    },
+    close: () => miniflare.dispose(),
+  }
+}
