@@ -120,12 +120,18 @@ function receiptProblems({ call, receipt, runner, requestId }: Answer): string[]
   return problems
 }
 
-/** The first step with at least three tenants' adapter rows and one row of the base alone. */
-export const findMixedStep = (steps: StepRecord[]): StepRecord | null =>
-  steps.find(({ rows }) => {
-    const tenants = new Set(rows.filter((row) => row.adapters.length > 0).map((row) => row.tenant))
-    return tenants.size >= 3 && rows.some((row) => row.adapters.length === 0)
-  }) ?? null
+/**
+ * The fullest step whose decode rows, which run through the graph together, hold three tenants' adapters and a row of
+ * the base alone. Prompts being read in the same step do not count: each runs by itself.
+ */
+export function findMixedStep(steps: StepRecord[]): StepRecord | null {
+  const mixed = steps.filter(({ rows }) => {
+    const decoding = rows.filter((row) => row.tokens === 1)
+    const tenants = decoding.filter((row) => row.adapters.length > 0).map((row) => row.tenant)
+    return new Set(tenants).size >= 3 && decoding.some((row) => row.adapters.length === 0)
+  })
+  return mixed.toSorted((a, b) => b.rows.length - a.rows.length)[0] ?? null
+}
 
 async function allEntries(ledger: ReturnType<typeof createLedgerClient>) {
   const entries = []
