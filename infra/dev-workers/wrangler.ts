@@ -7,13 +7,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-const BIN = join(ROOT, 'node_modules/wrangler/bin/wrangler.js')
+/** Run by Node itself. */
+export const WRANGLER = join(ROOT, 'node_modules/wrangler/bin/wrangler.js')
 /** Milliseconds; bundling and workerd's start take a few seconds, on a loaded machine many. */
 const START_MS = 120_000
 const STOP_MS = 10_000
 
 /** Nothing of a local run leaves the machine: no banner's look for updates, no metrics, no cf.json. */
-const OFFLINE = {
+export const OFFLINE = {
   WRANGLER_HIDE_BANNER: 'true',
   WRANGLER_SEND_METRICS: 'false',
   WRANGLER_SEND_ERROR_REPORTS: 'false',
@@ -30,12 +31,12 @@ export interface WorkerProcess {
 }
 
 function start(args: string[], stateDir: string, log: (line: string) => void): ChildProcess {
-  if (!existsSync(BIN))
+  if (!existsSync(WRANGLER))
     throw new GraftError(
       'ERR_NOT_INSTALLED',
       'wrangler is not installed: run `npm ci`, with its development dependencies',
     )
-  const child = spawn(process.execPath, [BIN, ...args], {
+  const child = spawn(process.execPath, [WRANGLER, ...args], {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...OFFLINE, WRANGLER_LOG_PATH: resolve(stateDir, 'logs') },

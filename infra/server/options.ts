@@ -1,0 +1,62 @@
+import { join } from 'node:path'
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+
+export interface ServerOptions {
+  /** Holds everything: catalogue, blobs, ledger, keys. */
+  stateDir: string
+  host: string
+  registryPort: number
+  edgePort: number
+  /** `iss` of the access tokens. */
+  issuerName: string
+  /** Organisation whose administrators top up books. */
+  operatorTenant: string
+  /** Null: one is made and printed by the first start. */
+  setupCode: string | null
+  /** Private JWK as JSON; null: it is in `fleetKeyFile`. */
+  fleetKey: string | null
+  /** Made when absent; give a copy to every runner. */
+  fleetKeyFile: string
+  /** Milliseconds that calls under way get after SIGTERM. */
+  drainMs: number
+}
+
+export const USAGE = `node infra/server.ts, configured by the environment:
+  GRAFT_STATE           folder of everything that lasts            (default .graft/server)
+  GRAFT_HOST            address to listen on                       (default 127.0.0.1)
+  GRAFT_EDGE_PORT       (default 8787)
+  GRAFT_REGISTRY_PORT   (default 8788)
+  GRAFT_ISSUER          name in the tokens' iss                    (default graft)
+  GRAFT_OPERATOR        organisation that tops up books            (default operator)
+  GRAFT_SETUP_CODE      one-time code of POST /v1/setup            (default: made and printed once)
+  GRAFT_FLEET_KEY       private JWK shared with the runners, or
+  GRAFT_FLEET_KEY_FILE  a file that holds it                       (default fleet-key.json in the state, made when absent)
+  GRAFT_DRAIN_SECONDS   what calls under way get after SIGTERM     (default 25)
+`
+
+/** @throws ERR_REQUEST_INVALID naming the variable */
+export function readOptions(env: NodeJS.ProcessEnv): ServerOptions {
+  const text = (name: string, otherwise: string) => env[name] || otherwise
+  const whole = (name: string, otherwise: number, most: number): number => {
+    const given = text(name, String(otherwise))
+    const value = Number(given)
+    if (Number.isInteger(value) && value >= 0 && value <= most) return value
+    throw new GraftError(
+      'ERR_REQUEST_INVALID',
+      `${expected(name, `a whole number up to ${most}`, given)}; see node infra/server.ts --help`,
+    )
+  }
+  const stateDir = text('GRAFT_STATE', join('.graft', 'server'))
+  return {
+    stateDir,
+    host: text('GRAFT_HOST', '127.0.0.1'),
+    edgePort: whole('GRAFT_EDGE_PORT', 8787, 65_535),
+    registryPort: whole('GRAFT_REGISTRY_PORT', 8788, 65_535),
+    issuerName: text('GRAFT_ISSUER', 'graft'),
+    operatorTenant: text('GRAFT_OPERATOR', 'operator'),
+    setupCode: env['GRAFT_SETUP_CODE'] || null,
+    fleetKey: env['GRAFT_FLEET_KEY'] || null,
+    fleetKeyFile: text('GRAFT_FLEET_KEY_FILE', join(stateDir, 'fleet-key.json')),
+    drainMs: whole('GRAFT_DRAIN_SECONDS', 25, 3600) * 1000,
+  }
+}
