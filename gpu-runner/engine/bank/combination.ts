@@ -16,6 +16,14 @@ export function assertComposable(terms: Term[]): void {
       'ERR_NOT_COMPOSABLE',
       `${stubborn.adapter.digest} has operations that are no sum of deltas: call it alone with weight 1`,
     )
+  // c * W(l * x) of a summed c and a summed l has cross terms that the sum of deltas has not.
+  for (const { adapter } of terms)
+    for (const site of adapter.inVectors.keys())
+      if (terms.some((term) => term.adapter.outVectors.has(site)))
+        throw new GraftError(
+          'ERR_NOT_COMPOSABLE',
+          `${site} has factors on its input and its output in this sum: call the adapters alone with weight 1`,
+        )
 }
 
 /**

@@ -59,8 +59,29 @@ export async function compileAdapter(
     addOperation(compiled, operation, take, checkpoint, sites)
     await breathe()
   }
+  assertWholePrefix(compiled, checkpoint.config.layers)
   compiled.bytes = bytesOf(compiled)
   return compiled
+}
+
+function setOnce(vectors: Map<string, Float32Array>, site: string, vector: Float32Array): void {
+  if (vectors.has(site)) throw unsupported(`${site} has two factors on one side`)
+  vectors.set(site, vector)
+}
+
+/** A layer without its rows would attend to what the slot's last owner left at these positions. */
+function assertWholePrefix({ digest, prefix }: CompiledAdapter, layers: number): void {
+  if (prefix.length === 0) return
+  const covered = new Set(prefix.map(({ layer }) => layer)).size
+  const lengths = new Set(prefix.map(({ tokens }) => tokens)).size
+  if (covered !== layers || prefix.length !== layers || lengths !== 1)
+    throw unsupported(
+      expected(
+        `prefix of ${digest}`,
+        `one of equal length in each of ${layers} layers`,
+        `${prefix.length} in ${covered} layers, ${lengths} lengths`,
+      ),
+    )
 }
 
 function addOperation(
@@ -112,7 +133,7 @@ function addOperation(
         // y = g * (Wx + s BAx): g on the base's part is a vector, on the other it folds into B.
         for (let r = 0; r < rank; r++)
           for (let o = 0; o < site.out; o++) b[r * site.out + o]! *= g[o]!
-        compiled.outVectors.set(operation.site, finite(g, operation.site))
+        setOnce(compiled.outVectors, operation.site, finite(g, operation.site))
         need('rich')
       }
       compiled.lowRank.set(operation.site, { rank, a, b: finite(b, operation.site) })
@@ -124,7 +145,7 @@ function addOperation(
       const site = linearSite()
       const size = operation.side === 'input' ? site.in : site.out
       const vectors = operation.side === 'input' ? compiled.inVectors : compiled.outVectors
-      vectors.set(operation.site, take(operation.slots.l, [size]))
+      setOnce(vectors, operation.site, take(operation.slots.l, [size]))
       need('rich')
       return
     }
@@ -154,9 +175,10 @@ function addOperation(
       need('rich')
       return
     case 'replace': {
-      if (operation.param !== 'weight' || operation.rows)
-        if (operation.site !== 'model.embed_tokens')
-          throw unsupported(`replace of ${operation.param} at ${operation.site}`)
+      if (operation.param !== 'weight')
+        throw unsupported(`replace of ${operation.param} at ${operation.site}`)
+      if (operation.rows && operation.site !== 'model.embed_tokens')
+        throw unsupported(`replace of single rows at ${operation.site}`)
       if (operation.site === 'lm_head') {
         compiled.head = transpose(take(operation.slots.value, [vocab, hidden]), vocab, hidden)
         need('head')

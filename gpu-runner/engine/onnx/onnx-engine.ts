@@ -164,6 +164,8 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
             )
       }
     const logits = outputs['logits']!.data as Float32Array
+    // Whatever overflows earlier reaches the last layer's values as NaN: they tell also where no logits were asked for.
+    const values = outputs[`new.${config.layers - 1}.v`]!.data as Float32Array
     let at = 0
     return plan.rows.flatMap((entry, b) => {
       if (!entry) return []
@@ -173,7 +175,9 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
       const count = takeRows.filter((row) => row === b).length
       const own = logits.slice(at * config.vocab, (at + count) * config.vocab)
       at += count
-      const finite = own.every(Number.isFinite)
+      const finite =
+        own.every(Number.isFinite) &&
+        values.subarray(b * rowFloats, (b + 1) * rowFloats).every(Number.isFinite)
       if (!finite) sequence.poisoned = true
       return [{ sequence: sequence.id, logits: own, finite }]
     })
