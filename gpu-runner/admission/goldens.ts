@@ -5,8 +5,15 @@ import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
 import { argmax } from '../sampling/sample.ts'
 import { type Deviation, judge, measure } from './compare.ts'
 
-/** [tokens x vocab] logits of every position of a prompt. */
-export type Score = (tokenIds: number[], adapted: boolean) => Promise<Float32Array>
+/** [positions x vocab] logits of a prompt at ascending positions, from the adapter or from the base alone. */
+export type Score = (
+  tokenIds: number[],
+  adapted: boolean,
+  positions: number[],
+) => Promise<Float32Array>
+
+/** Prompts at once: enough to fill a step, few enough that other requests find slots. */
+const PROMPTS_AT_ONCE = 4
 
 export interface GoldensReport {
   producer: string
@@ -38,16 +45,22 @@ function openLogits(blob: Uint8Array, vocab: number) {
   }
 }
 
-/** Logits at the given positions: [tokens x vocab] -> [positions x vocab]. */
-function pick(logits: Float32Array, positions: number[], vocab: number): Float32Array {
-  const out = new Float32Array(positions.length * vocab)
-  for (const [i, at] of positions.entries())
-    out.set(logits.subarray(at * vocab, (at + 1) * vocab), i * vocab)
-  return out
-}
-
 const best = (logits: Float32Array, at: number, vocab: number): number =>
   argmax(logits.subarray(at * vocab, (at + 1) * vocab))
+
+/** Settles both before it throws: a row still running would hold on to an adapter that is being taken out. */
+async function both(score: Score, tokenIds: number[], positions: number[]) {
+  return values(
+    await Promise.allSettled([score(tokenIds, true, positions), score(tokenIds, false, positions)]),
+  ) as [Float32Array, Float32Array]
+}
+
+function values<T>(results: PromiseSettledResult<T>[]): T[] {
+  return results.map((result) => {
+    if (result.status === 'rejected') throw result.reason
+    return result.value
+  })
+}
 
 /** How many greedy tokens are the goldens' where the base alone would say another. */
 async function checkGreedy(
@@ -59,15 +72,14 @@ async function checkGreedy(
 ): Promise<number> {
   const { tokenIds, greedy } = prompt
   const ids = [...tokenIds, ...greedy.tokenIds]
-  const adapted = await score(ids, true)
-  const base = await score(ids, false)
+  const positions = greedy.tokenIds.map((_, i) => tokenIds.length - 1 + i)
+  const [adapted, base] = await both(score, ids, positions)
   let proven = 0
   for (const [i, want] of greedy.tokenIds.entries()) {
     if (greedy.margins[i]! < margin) continue
-    const at = tokenIds.length - 1 + i
-    const got = best(adapted, at, vocab)
+    const got = best(adapted, i, vocab)
     if (got !== want) refuse(`prompt ${index}: greedy token ${i} must be ${want}, got ${got}`)
-    if (best(base, at, vocab) !== want) proven++
+    if (best(base, i, vocab) !== want) proven++
   }
   return proven
 }
@@ -85,33 +97,37 @@ export async function reproduceGoldens(
 ): Promise<GoldensReport> {
   const { vocab, precision } = engine
   const want = openLogits(blob, vocab)
-  let worst: Deviation | null = null
-  let proven = 0
-  for (const [i, prompt] of goldens.prompts.entries()) {
+
+  /** What one prompt proves: the number of differences from the base that hold. */
+  async function check(prompt: Goldens['prompts'][number], i: number) {
     const { tokenIds, positions } = prompt
     if (tokenIds.some((id) => id >= vocab)) refuse(`prompt ${i} has tokens beyond the vocabulary`)
     if (positions.length === 0) {
-      proven += await checkGreedy(prompt, i, score, vocab, GREEDY_MARGIN[precision])
-      continue
+      const proven = await checkGreedy(prompt, i, score, vocab, GREEDY_MARGIN[precision])
+      return { proven, deviation: null }
     }
     const pair = {
       base: want(`base.${i}`, positions.length),
       adapted: want(`adapted.${i}`, positions.length),
     }
-    const deviation = measure(
-      {
-        base: pick(await score(tokenIds, false), positions, vocab),
-        adapted: pick(await score(tokenIds, true), positions, vocab),
-      },
-      pair,
-    )
+    const [adapted, base] = await both(score, tokenIds, positions)
+    const deviation = measure({ base, adapted }, pair)
     const still = pair.base.every((value, at) => value === pair.adapted[at])
     const wrong = still && precision !== 'fp32' ? null : judge(deviation, precision)
     if (wrong) refuse(`prompt ${i}: ${wrong}`)
     // Goldens that show no effect would admit the base itself under the adapter's name.
-    if (still) continue
-    proven++
-    worst = worseOf(worst, deviation)
+    return still ? { proven: 0, deviation: null } : { proven: 1, deviation }
+  }
+
+  let worst: Deviation | null = null
+  let proven = 0
+  for (let from = 0; from < goldens.prompts.length; from += PROMPTS_AT_ONCE) {
+    const group = goldens.prompts.slice(from, from + PROMPTS_AT_ONCE)
+    const checks = group.map((prompt, i) => check(prompt, from + i))
+    for (const result of values(await Promise.allSettled(checks))) {
+      proven += result.proven
+      if (result.deviation) worst = worseOf(worst, result.deviation)
+    }
   }
   if (proven === 0) refuse('no prompt shows an effect of the adapter, so nothing can be proven')
   return { producer: goldens.producer, prompts: goldens.prompts.length, worst }

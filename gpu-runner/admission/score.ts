@@ -2,17 +2,25 @@ import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 
 /**
- * Logits of every position of a prompt, run through the scheduler beside everybody else's rows,
- * in chunks and on the share of the tenant that asked. [tokens x vocab]
+ * Logits of a prompt at ascending positions, run through the scheduler beside everybody else's rows, in chunks and on
+ * the share of the tenant that asked. [positions x vocab]
  */
 export function scorePrompt(
   scheduler: Scheduler,
-  job: { requestId: string; tenant: string; adapter: Digest | null; tokenIds: number[] },
+  job: {
+    requestId: string
+    tenant: string
+    adapter: Digest | null
+    tokenIds: number[]
+    positions: number[]
+    vocab: number
+  },
   signal: AbortSignal,
 ): Promise<Float32Array> {
-  const { requestId, tenant, adapter, tokenIds } = job
+  const { requestId, tenant, adapter, tokenIds, positions, vocab } = job
   return new Promise((resolve, reject) => {
-    const chunks: Float32Array[] = []
+    const out = new Float32Array(positions.length * vocab)
+    let read = 0
     const cancel = scheduler.submit({
       requestId,
       tenant,
@@ -22,20 +30,18 @@ export function scorePrompt(
       background: true,
       deadline: null,
       onLogits(logits) {
-        // The engine may reuse its buffer for the next step.
-        chunks.push(logits.slice())
+        // Only what is asked for is kept: all positions of a large vocabulary would be gigabytes.
+        const until = read + logits.length / vocab
+        for (const [i, at] of positions.entries())
+          if (at >= read && at < until)
+            out.set(logits.subarray((at - read) * vocab, (at - read + 1) * vocab), i * vocab)
+        read = until
         return null
       },
       onEnd(error) {
         signal.removeEventListener('abort', cancel)
-        if (error) return reject(error)
-        const all = new Float32Array(chunks.reduce((n, chunk) => n + chunk.length, 0))
-        let at = 0
-        for (const chunk of chunks) {
-          all.set(chunk, at)
-          at += chunk.length
-        }
-        resolve(all)
+        if (error) reject(error)
+        else resolve(out)
       },
     })
     signal.addEventListener('abort', cancel)

@@ -106,13 +106,18 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
     const blob = goldens && { digest: goldens.logits.sha256, size: goldens.logits.size }
     const logits = blob && (await fetchBlob(deps, blob, pull.capability, signal)).bytes
     const requestId = `admission:${pull.label}`
-    return admission.prove(adapter, logits, (tokenIds, adapted) =>
-      scorePrompt(
-        scheduler,
-        { requestId, tenant, adapter: adapted ? digest : null, tokenIds },
-        signal,
-      ),
-    )
+    const { vocab } = engine.info
+    return admission.prove(adapter, logits, (tokenIds, adapted, positions) => {
+      const job = {
+        requestId,
+        tenant,
+        adapter: adapted ? digest : null,
+        tokenIds,
+        positions,
+        vocab,
+      }
+      return scorePrompt(scheduler, job, signal)
+    })
   }
 
   async function admit(

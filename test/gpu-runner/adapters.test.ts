@@ -83,7 +83,7 @@ describe('tiers', () => {
     const first = t.post('/v1/generate', await t.request({ adapters: [pull(a)] }), leaving.signal)
     await eventually(() => t.registry.asked.length).toBeGreaterThan(1)
     const second = t.frames({ adapters: [pull(a)] })
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    await new Promise((resolve) => setTimeout(resolve, 500))
     leaving.abort()
     expect((await first).status).toBe(499)
     open()
@@ -162,10 +162,15 @@ describe('tiers', () => {
   it('do not hold one caller’s missing right against another who shares the load', async () => {
     const a = await add(4)
     t.registry.rights.set(a.digest, 'mine')
-    const [without, having] = await Promise.allSettled([
-      t.frames({ adapters: [pull(a)] }),
-      t.frames({ adapters: [pull(a, { capability: 'mine' })] }),
-    ])
+    let open = () => {}
+    const path = `/v1/manifests/${a.digest}`
+    t.registry.hold.set(path, new Promise<void>((resolve) => (open = resolve)))
+    const first = t.frames({ adapters: [pull(a)] })
+    await eventually(() => t.registry.asked.length).toBe(1)
+    const second = t.frames({ adapters: [pull(a, { capability: 'mine' })] })
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    open()
+    const [without, having] = await Promise.allSettled([first, second])
     expect(without).toMatchObject({ status: 'rejected', reason: { code: 'ERR_FORBIDDEN' } })
     expect(having.status).toBe('fulfilled')
   })

@@ -38,10 +38,10 @@ describe('goldens', () => {
   const engine = { vocab, precision: 'fp32' as const }
   const hot = (id: number) => Float32Array.from({ length: vocab }, (_, i) => (i === id ? 5 : 0))
   /** The base says token + 1, the adapter token + 2. */
-  const score: Score = async (tokenIds, adapted) => {
-    const out = new Float32Array(tokenIds.length * vocab)
-    for (const [i, id] of tokenIds.entries())
-      out.set(hot((id + (adapted ? 2 : 1)) % vocab), i * vocab)
+  const score: Score = async (tokenIds, adapted, positions) => {
+    const out = new Float32Array(positions.length * vocab)
+    for (const [i, at] of positions.entries())
+      out.set(hot((tokenIds[at]! + (adapted ? 2 : 1)) % vocab), i * vocab)
     return out
   }
   const make = (prompt: Partial<Goldens['prompts'][number]>): Goldens => ({
@@ -91,7 +91,7 @@ describe('goldens', () => {
       /greedy token 1 must be 2, got 1/,
     )
     // What the base alone would say too proves nothing of the adapter.
-    const idle: Score = (tokenIds) => score(tokenIds, true)
+    const idle: Score = (tokenIds, _, positions) => score(tokenIds, true, positions)
     await expect(reproduceGoldens(greedy([3], [2]), none, engine, idle)).rejects.toThrow(
       /no prompt shows an effect/,
     )
