@@ -23,21 +23,28 @@ export function quantizeBlocks(
 ): { q: Uint8Array; scales: Float32Array } {
   const top = bits === 4 ? 7 : 127
   const zero = bits === 4 ? 8 : 128
-  const perByte = 8 / bits
-  const q = new Uint8Array(w.length / perByte)
+  const q = new Uint8Array((w.length * bits) / 8)
   const scales = new Float32Array(w.length / BLOCK)
+  // A hot loop over every weight of a base: plain locals and no calls.
   for (let block = 0; block < scales.length; block++) {
+    const begin = block * BLOCK
+    const end = begin + BLOCK
     let most = 0
-    for (let i = 0; i < BLOCK; i++) most = Math.max(most, Math.abs(w[block * BLOCK + i]!))
+    for (let i = begin; i < end; i++) {
+      const size = w[i]! < 0 ? -w[i]! : w[i]!
+      if (size > most) most = size
+    }
     const scale = Math.fround(most / top)
     scales[block] = scale
-    for (let i = 0; i < BLOCK; i++) {
-      const at = block * BLOCK + i
-      const level = scale === 0 ? zero : Math.round(w[at]! / scale) + zero
-      if (bits === 8) q[at] = level
-      // Two values a byte, the earlier one in the low half.
-      else q[at >> 1]! |= level << ((at & 1) * 4)
-    }
+    // All weights of the block are 0, or too small for an f32 scale: any scale will do.
+    const divisor = scale === 0 ? Infinity : scale
+    // Truncating a positive number that has 0.5 added rounds as Math.round does, several times as fast.
+    const middle = zero + 0.5
+    if (bits === 8) for (let i = begin; i < end; i++) q[i] = (w[i]! / divisor + middle) | 0
+    // Two values a byte, the earlier one in the low half.
+    else
+      for (let i = begin; i < end; i += 2)
+        q[i >> 1] = (w[i]! / divisor + middle) | ((w[i + 1]! / divisor + middle) << 4)
   }
   return { q, scales }
 }
