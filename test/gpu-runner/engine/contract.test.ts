@@ -1,0 +1,17 @@
+import { readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
+import { openOnnxEngine } from '@graft/runner/engine/onnx/onnx-engine.ts'
+import { openReferenceEngine } from '@graft/runner/engine/reference/reference-engine.ts'
+import { fromHex } from '@graft/sdk/format/digest.ts'
+import { afterAll } from 'vitest'
+import { engineContract } from './contract.ts'
+import { writeTinyCheckpoint } from './tiny-checkpoint.ts'
+
+const tiny = await writeTinyCheckpoint()
+const checkpoint = await readCheckpoint(tiny.dir)
+const baseDigest = fromHex('b'.repeat(64))
+afterAll(() => tiny.remove())
+
+engineContract('reference', (options) =>
+  openReferenceEngine({ checkpoint, baseDigest, ...options }),
+)
+engineContract('onnx', (options) => openOnnxEngine({ checkpoint, baseDigest, ...options }))
