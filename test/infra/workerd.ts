@@ -8,12 +8,24 @@ import { unstable_readConfig } from 'wrangler'
 const ROOT = join(import.meta.dirname, '../..')
 export const SETUP_CODE = 'let-me-in'
 
+/** What is read here of wrangler's own reading of wrangler.toml; its types name a package that it does not install. */
+interface Config {
+  name: string
+  compatibility_date: string
+  compatibility_flags: string[]
+  vars: Record<string, string>
+  d1_databases: { binding: string; database_name: string }[]
+  r2_buckets: { binding: string; bucket_name: string }[]
+  durable_objects: { bindings: { name: string; class_name: string; script_name?: string }[] }
+  services?: { binding: string; service: string }[]
+}
+
 /** The Worker of one environment of wrangler.toml, with its own bindings and vars and no others. */
 function workerOf(env: string | undefined, bundle: string, secrets: Record<string, string>) {
   const config = unstable_readConfig(
     { config: join(ROOT, 'wrangler.toml'), ...(env ? { env } : {}) },
     { hideWarnings: true },
-  )
+  ) as unknown as Config
   const objects = config.durable_objects.bindings.map(({ name, class_name, script_name }) => [
     name,
     {
@@ -23,12 +35,12 @@ function workerOf(env: string | undefined, bundle: string, secrets: Record<strin
     },
   ])
   return {
-    name: config.name!,
+    name: config.name,
     modules: [{ type: 'ESModule' as const, path: 'worker.mjs', contents: bundle }],
-    compatibilityDate: config.compatibility_date!,
+    compatibilityDate: config.compatibility_date,
     compatibilityFlags: config.compatibility_flags,
-    d1Databases: Object.fromEntries(config.d1_databases.map((d) => [d.binding, d.database_name!])),
-    r2Buckets: Object.fromEntries(config.r2_buckets.map((r) => [r.binding, r.bucket_name!])),
+    d1Databases: Object.fromEntries(config.d1_databases.map((d) => [d.binding, d.database_name])),
+    r2Buckets: Object.fromEntries(config.r2_buckets.map((r) => [r.binding, r.bucket_name])),
     durableObjects: Object.fromEntries(objects),
     serviceBindings: Object.fromEntries((config.services ?? []).map((s) => [s.binding, s.service])),
     bindings: { ...config.vars, ...secrets },
