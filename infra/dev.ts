@@ -45,7 +45,7 @@ function keepServing(stack: LocalStack, secrets: Secrets): void {
   print(`  export GRAFT_EDGE=${stack.edgeUrl} GRAFT_REGISTRY=${stack.registryUrl}`)
   print(`  export GRAFT_TOKEN=${secrets.tokens[TENANTS[0]]}`)
   print(
-    `  npm run -s graft -- run @samples/json-lora-r16@^1 'json: Anna is 34 and lives in Oslo as a baker'`,
+    `  npm run -s graft -- run @samples/json-lora-r16@^1 --chat 'json: Anna is 34 and lives in Oslo'`,
   )
   print('Ctrl-C drains and stops.')
 }
