@@ -30,6 +30,9 @@ const INERT = new Set(
   attention_bias mlp_bias rope_scaling rope_parameters quantization_config`.split(/\s+/),
 )
 
+/** Keys of rope_parameters that are read, or change nothing for the default type. */
+const ROPE_KEYS = new Set(['rope_type', 'type', 'rope_theta'])
+
 /** One row per architecture. Facts that differ between families become columns here. */
 const ARCHITECTURES: Record<string, { modelType: string; activation: string }> = {
   LlamaForCausalLM: { modelType: 'llama', activation: 'silu' },
@@ -57,10 +60,22 @@ export function parseModelConfig(config: Json, where = 'config.json'): ModelConf
       expected(`${where}: ${key}`, 'a positive integer', value),
     )
   }
+  const positive = (key: string, value: unknown): number => {
+    if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value
+    throw new GraftError(
+      'ERR_CHECKPOINT_INVALID',
+      expected(`${where}: ${key}`, 'a positive number', value),
+    )
+  }
   const hidden = integer('hidden_size')
   const heads = integer('num_attention_heads')
   const kvHeads = integer('num_key_value_heads', heads)
   const headDim = integer('head_dim', hidden / heads)
+  if (headDim % 2 !== 0)
+    throw new GraftError(
+      'ERR_CHECKPOINT_INVALID',
+      expected(`${where}: head_dim`, 'even: RoPE turns pairs', headDim),
+    )
   if (heads % kvHeads !== 0)
     throw new GraftError(
       'ERR_CHECKPOINT_INVALID',
@@ -79,8 +94,8 @@ export function parseModelConfig(config: Json, where = 'config.json'): ModelConf
     kvHeads,
     headDim,
     maxPositions: integer('max_position_embeddings', 2048),
-    ropeTheta: Number(rope?.['rope_theta'] ?? config['rope_theta'] ?? 10_000),
-    normEpsilon: Number(config['rms_norm_eps'] ?? 1e-6),
+    ropeTheta: positive('rope_theta', rope?.['rope_theta'] ?? config['rope_theta'] ?? 10_000),
+    normEpsilon: positive('rms_norm_eps', config['rms_norm_eps'] ?? 1e-6),
     tiedHead: config['tie_word_embeddings'] === true,
     eosIds: Array.isArray(eos) ? (eos as number[]) : typeof eos === 'number' ? [eos] : [],
   }
@@ -111,6 +126,9 @@ function refuseUnknown(
   if (config['rope_scaling']) refuse('rope_scaling', 'absent')
   if (config['quantization_config'])
     refuse('quantization_config', 'absent: give the full-precision checkpoint')
-  const type = (config['rope_parameters'] as Json | undefined)?.['rope_type']
-  if (type !== undefined && type !== 'default') refuse('rope_parameters', 'of rope_type "default"')
+  const rope = (config['rope_parameters'] ?? {}) as Json
+  for (const key of ['rope_type', 'type'])
+    if ((rope[key] ?? 'default') !== 'default') refuse('rope_parameters', 'of rope_type "default"')
+  for (const key of Object.keys(rope))
+    if (!ROPE_KEYS.has(key)) refuse('rope_parameters', `without ${JSON.stringify(key)}`)
 }

@@ -30,14 +30,15 @@ export async function readBytes(path: string): Promise<Uint8Array> {
 }
 
 function parseJson(bytes: Uint8Array, path: string): Record<string, unknown> {
+  let value: unknown
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as Record<
-      string,
-      unknown
-    >
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
     throw damaged(`${path} must be JSON: ${(cause as Error).message}`, cause)
   }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>
+  throw damaged(expected(path, 'a JSON object', value))
 }
 
 /** The weight files of a checkpoint folder, sorted: one model.safetensors, or the shards of its index. */

@@ -143,20 +143,20 @@ describe('weights', () => {
 
   test('reads bf16 and f16 as the f32 numbers they stand for', async () => {
     const { tensors } = await weights()
-    const numbers: [string, number, number[]][] = [
-      // 1.0, -2.0, smallest subnormal, largest finite: IEEE 754 binary16 and bfloat16.
-      ['F16', 2, [0x3c00, 0xc000, 0x0001, 0x7bff]],
-      ['BF16', 2, [0x3f80, 0xc000, 0x0001, 0x7f7f]],
+    // 1, -2, the smallest subnormal, the largest finite number of each.
+    const cases = [
+      { dtype: 'F16', words: [0x3c00, 0xc000, 0x0001, 0x7bff], want: [1, -2, 2 ** -24, 65_504] },
+      {
+        dtype: 'BF16',
+        words: [0x3f80, 0xc000, 0x0001, 0x7f7f],
+        want: [1, -2, 2 ** -133, 255 * 2 ** 120],
+      },
     ]
-    const want = {
-      F16: [1, -2, 2 ** -24, 65_504],
-      BF16: [1, -2, 2 ** -133, 255 * 2 ** 120],
-    } as Record<string, number[]>
-    for (const [dtype, , words] of numbers) {
+    for (const { dtype, words, want } of cases) {
       const data = new Uint8Array(Uint16Array.from(words).buffer)
-      tensors.set('extra', { dtype: dtype as 'F16', shape: [4], data })
+      tensors.set('extra', { dtype, shape: [4], data })
       await writeFile(path('model.safetensors'), writeSafetensors(tensors))
-      expect([...(await readCheckpoint(dir)).f32('extra', [4])]).toEqual(want[dtype])
+      expect([...(await readCheckpoint(dir)).f32('extra', [4])]).toEqual(want)
     }
   })
 
