@@ -2,7 +2,7 @@ import { importAdapter } from '@graft/convert/import-adapter.ts'
 import { describeCheckpoint } from '@graft/runner/checkpoint/describe-checkpoint.ts'
 import { createRegistryClient } from '@graft/sdk/client/registry-client.ts'
 import { canonicalBytes } from '@graft/sdk/format/canonical-json.ts'
-import { isGraftError } from '@graft/sdk/format/errors.ts'
+import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import { importSigningKey, type SigningKey, signEnvelope } from '@graft/sdk/format/jws.ts'
 import { JWS_TYPES } from '@graft/sdk/format/manifest.ts'
 import { manifestDigest } from '@graft/sdk/format/parse-manifest.ts'
@@ -17,31 +17,27 @@ import { type Secrets, saveSecrets } from './secrets.ts'
 const YEAR_SECONDS = 365 * 24 * 3600
 
 /**
- * Organisations, users and tokens of the demo, made once. A start that died half-way leaves the tokens it got in
- * `secrets`, and the next one goes on from there.
+ * Organisations and call tokens of the demo, made once. The operator owns the tenants, so that a start that died
+ * half-way is gone on with by the next one.
  */
 export async function ensureTenants(
   registryUrl: string,
   stateDir: string,
   secrets: Secrets,
 ): Promise<void> {
-  const anonymous = createRegistryClient({ url: registryUrl })
   if (!secrets.tokens[OPERATOR]) {
     progress(`setting up the organisation ${OPERATOR}`)
-    const answer = await anonymous.setup({
-      code: secrets.setupCode,
-      user: 'operator',
-      org: OPERATOR,
-    })
-    secrets.tokens[OPERATOR] = answer.token
+    secrets.tokens[OPERATOR] = await setUp(registryUrl, stateDir, secrets.setupCode)
     await saveSecrets(stateDir, secrets)
   }
   const operator = createRegistryClient({ url: registryUrl, token: secrets.tokens[OPERATOR]! })
   for (const tenant of TENANTS) {
     if (secrets.tokens[tenant]) continue
     progress(`setting up the organisation ${tenant}`)
-    const owner = await operator.createUser({ user: `${tenant}-owner`, org: tenant })
-    const key = await createRegistryClient({ url: registryUrl, token: owner.token }).createToken({
+    await operator.createOrg(tenant).catch((error) => {
+      if (!isGraftError(error) || error.code !== 'ERR_NAME_TAKEN') throw error
+    })
+    const key = await operator.createToken({
       org: tenant,
       name: 'demo calls',
       scopes: ['infer', 'read', 'ledger'],
@@ -49,6 +45,20 @@ export async function ensureTenants(
     })
     secrets.tokens[tenant] = key.token
     await saveSecrets(stateDir, secrets)
+  }
+}
+
+async function setUp(registryUrl: string, stateDir: string, code: string): Promise<string> {
+  try {
+    const registry = createRegistryClient({ url: registryUrl })
+    return (await registry.setup({ code, user: 'operator', org: OPERATOR })).token
+  } catch (cause) {
+    if (!isGraftError(cause) || cause.code !== 'ERR_SETUP_DONE') throw cause
+    throw new GraftError(
+      'ERR_STATE_DAMAGED',
+      `the registry in ${stateDir} is set up, but its first token was never kept: remove the folder to start anew`,
+      { cause },
+    )
   }
 }
 
