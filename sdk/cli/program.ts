@@ -9,6 +9,7 @@ import {
 } from './commands/account.ts'
 import { inspectCommand } from './commands/inspect.ts'
 import { generateKeyCommand, listKeysCommand } from './commands/keys.ts'
+import { createUserCommand, topUpCommand } from './commands/operator.ts'
 import { type PublishFlags, publishCommand } from './commands/publish.ts'
 import { type PullFlags, pullCommand } from './commands/pull.ts'
 import { resolveCommand } from './commands/resolve.ts'
@@ -137,6 +138,19 @@ export function createProgram(
     .command('balance')
     .description('what is left and what was spent')
     .action(run(balanceCommand))
+  program
+    .command('users')
+    .description('people (for the administrator)')
+    .command('create <user>')
+    .description('a user with an organisation; prints their first token')
+    .requiredOption('--org <name>', 'made when new, owned by the user')
+    .action(run<[string, { org: string }]>(createUserCommand))
+  program
+    .command('top-up <org> <amount>')
+    .description("add to an organisation's balance (for the operator)")
+    .option('--id <id>', 'a repeat with the same id changes nothing (default: a new one)')
+    .option('--memo <text>', 'kept with the entry')
+    .action(run<[string, string, { id?: string; memo?: string }]>(topUpCommand))
 
   for (const command of allOf(program)) command.exitOverride()
   return program

@@ -1,4 +1,4 @@
-import { NANOS_PER_UNIT } from '@graft/sdk/protocol/ledger.ts'
+import { MAX_NANOS, NANOS_PER_UNIT } from '@graft/sdk/protocol/ledger.ts'
 
 /** "1.4 MB": decimal units, as disks and networks are sold. */
 export function bytes(count: number): string {
@@ -22,6 +22,14 @@ export function money(nanos: number, currency: string): string {
     .padStart(9, '0')
     .replace(/0+$/, '')
   return `${sign}${abs / unit}${fraction ? `.${fraction}` : ''} ${currency}`
+}
+
+/** "2.5" to nano-units, exactly; null when it is no positive amount that fits. */
+export function parseMoney(text: string): number | null {
+  const match = /^(\d+)(?:\.(\d{1,9}))?$/.exec(text)
+  if (!match) return null
+  const nanos = BigInt(match[1]! + (match[2] ?? '').padEnd(9, '0'))
+  return nanos > 0n && nanos <= BigInt(MAX_NANOS) ? Number(nanos) : null
 }
 
 /** Rows of a name and a value, the values aligned. */

@@ -93,6 +93,7 @@ it('publishes a real PEFT folder, shows what it understood, and repeats without 
     goldens,
     JSON.stringify({
       ...{ producer: 'peft@0.21.2', basePrecision: 'fp32', logitsFile: 'goldens.safetensors' },
+      vocab: 4,
       prompts: [{ ...prompt, greedy: { tokenIds: [3], margins: [0.5] } }],
     }),
   )
@@ -104,6 +105,10 @@ it('publishes a real PEFT folder, shows what it understood, and repeats without 
   ])
   expect(nameless.json().error.message).toMatch(/--base .* it knows .*base/)
   const all = [...args, '--base', 'base', '--goldens', goldens]
+  const odd = join(shell.folder, 'odd.json')
+  writeFileSync(odd, readFileSync(goldens, 'utf8').replace('"vocab"', '"vocabulary"'))
+  const refused = await shell.graft([...all.with(-1, odd), '--json'])
+  expect([refused.exit, refused.json().error.code]).toEqual([5, 'ERR_MANIFEST_INVALID'])
   const first = await shell.graft(all)
   expect(first.exit).toBe(0)
   expect(first.stdout).toMatch(/^published @acme\/sql@1\.0\.0\nsha256:[0-9a-f]{64}\n$/)
@@ -183,6 +188,14 @@ it('inspects a training folder and a pulled one without publishing', async () =>
   expect([unknown.exit, unknown.json().error.code]).toEqual([9, 'ERR_CONFIG_UNKNOWN_KEY'])
 })
 
+it('lets the administrator make a user with an organisation of their own', async () => {
+  const made = await shell.graft(['users', 'create', 'grace', '--org', 'initech', '--json'])
+  const as = { extra: { GRAFT_TOKEN: made.json().token as string } }
+  expect((await shell.graft(['whoami', '--json'], as)).json()).toMatchObject({ tenant: 'initech' })
+  const theirs = await shell.graft(['users', 'create', 'eve', '--org', 'evil', '--json'], as)
+  expect([theirs.exit, theirs.json().error.code]).toEqual([4, 'ERR_FORBIDDEN'])
+})
+
 it('creates a token that does what it was made for and no more', async () => {
   const args = ['tokens', 'create', '--name', 'ci', '--scopes', 'read', '--json']
   const { token } = (await shell.graft(args)).json()
@@ -251,6 +264,17 @@ describe('calls', () => {
     expect(json).toMatchObject({ text: 'SELECT 1', adapters: [digest], charged: 250 })
     const balance = (await shell.graft(['balance', '--json'], how)).json()
     expect(balance).toMatchObject({ tenant: 'acme', spent: 500, held: 0 })
+    const top = await shell.graft(['top-up', 'acme', '1.5', '--json'], how)
+    expect([top.exit, top.json().error.code]).toEqual([4, 'ERR_FORBIDDEN'])
+    const wrong = await shell.graft(['top-up', 'acme', '1e3', '--json'], how)
+    expect([wrong.exit, wrong.json().error.code]).toEqual([2, 'ERR_REQUEST_INVALID'])
+    const { token } = (
+      await shell.graft(['users', 'create', 'op', '--org', 'operator', '--json'])
+    ).json()
+    const operator = { extra: { ...how.extra, GRAFT_TOKEN: token as string } }
+    const paid = ['top-up', 'acme', '1.5', '--id', 'once', '--json']
+    for (const _ of [1, 2])
+      expect((await shell.graft(paid, operator)).json()).toMatchObject({ available: 1_500_999_500 })
     expect((await shell.graft(['balance'], how)).stdout).toContain('spent         0.0000005 USD\n')
   })
 
