@@ -11,9 +11,9 @@ import { median, summary } from './statistics.ts'
 const ROWS = 16
 const RANK = 16
 const PAST = 100
-
-/** Layers under --quick: preparing more would take longer than measuring. */
-const QUICK_LAYERS = 30
+/** Timed steps of each arm. */
+const LEAST = 5
+const MOST = 25
 
 type Shape = Parameters<typeof randomBase>[1]
 const SHAPES: Record<'2048' | '135m', Shape> = {
@@ -70,8 +70,7 @@ export const adaptersDistinct: Bench = {
   },
 }
 
-async function measure(name: string, full: Shape, { quick, progress }: BenchOptions) {
-  const shape = { ...full, layers: quick ? Math.min(full.layers, QUICK_LAYERS) : full.layers }
+async function measure(name: string, shape: Shape, { quick, progress }: BenchOptions) {
   let last = performance.now()
   const lap = (what: string) => {
     progress(`${name}: ${what} (${((performance.now() - last) / 1000).toFixed(1)} s)`)
@@ -85,35 +84,33 @@ async function measure(name: string, full: Shape, { quick, progress }: BenchOpti
     slots: 2 * ROWS,
   })
   try {
-    const digests = []
-    for (let i = 0; i < ROWS; i++) {
-      const adapter = randomLora(i + 1, checkpoint.config)
-      await engine.load(adapter)
-      digests.push(adapter.digest)
-    }
+    const past = pastOnly(checkpoint.config)
+    await engine.load(past)
+    const adapters = Array.from({ length: ROWS }, (_, i) =>
+      randomLora(i + 1, checkpoint.config, past),
+    )
+    for (const adapter of adapters) await engine.load(adapter)
     lap(`base and ${ROWS} adapters loaded`)
-    const adapted = digests.map((digest) => [{ digest, weight: 1 }])
     const arms = {
       base: await openRows(
         engine,
         0,
-        digests.map(() => []),
-        shape.vocab,
+        adapters.map(() => past),
       ),
-      adapted: await openRows(engine, ROWS, adapted, shape.vocab),
+      adapted: await openRows(engine, ROWS, adapters),
     }
-    lap(`a past of ${PAST} tokens in ${2 * ROWS} rows`)
     const ms: Record<keyof typeof arms, number[]> = { base: [], adapted: [] }
-    // The first rounds fill caches; all of them together stay within one bucket of the KV cache.
-    const rounds = quick ? 9 : 24
-    for (let round = -2; round < rounds; round++)
+    // The first round fills caches; all of them together stay within one bucket of the KV cache.
+    const until = performance.now() + (quick ? 5_000 : 60_000)
+    const more = (round: number) => round < LEAST || (round < MOST && performance.now() < until)
+    for (let round = -1; more(round); round++)
       for (const arm of ['base', 'adapted'] as const) {
         const { ms: took } = await engine.step(
           arms[arm].map((sequence) => ({ sequence, tokenIds: [sequence], logits: 'last' })),
         )
         if (round >= 0) ms[arm].push(took)
       }
-    lap(`${rounds} steps of each arm`)
+    lap(`${ms.base.length} steps of each arm`)
     const ratios = ms.base.map((base, i) => base / ms.adapted[i]!)
     return {
       ratio: Number((median(ms.base) / median(ms.adapted)).toPrecision(4)),
@@ -123,35 +120,51 @@ async function measure(name: string, full: Shape, { quick, progress }: BenchOpti
       base_tokens_per_s: Number(((1000 * ROWS) / median(ms.base)).toPrecision(4)),
       adapted_tokens_per_s: Number(((1000 * ROWS) / median(ms.adapted)).toPrecision(4)),
       ...shape,
-      ...(shape.layers < full.layers && {
-        reduced: `${shape.layers} layers of ${full.layers}: --quick`,
-      }),
     }
   } finally {
     await engine[Symbol.asyncDispose]()
   }
 }
 
-/** Opens a row per entry of `terms` and gives each a past of PAST tokens. @returns the sequences */
+/** Opens one row per adapter. @returns the sequences */
 async function openRows(
   engine: Engine,
   first: number,
-  terms: Parameters<Engine['open']>[1][],
-  vocab: number,
+  adapters: LoadedAdapter[],
 ): Promise<number[]> {
-  const tokenIds = Array.from({ length: PAST }, (_, t) => (t * 131) % vocab)
-  for (const [i, own] of terms.entries()) await engine.open(first + i, own)
-  const sequences = terms.map((_, i) => first + i)
-  await engine.step(sequences.map((sequence) => ({ sequence, tokenIds, logits: 'none' })))
-  return sequences
+  for (const [i, { digest }] of adapters.entries())
+    await engine.open(first + i, [{ digest, weight: 1 }])
+  return adapters.map((_, i) => first + i)
 }
 
-/** A rank-16 LoRA on every linear of the shape; the digest is its number. */
-function randomLora(seed: number, config: Checkpoint['config']): LoadedAdapter {
+/** PAST positions of keys and values and nothing else: a row of the base with a past, without running a prompt. */
+function pastOnly({ layers, kvHeads, headDim }: Checkpoint['config']): LoadedAdapter {
+  const shape = [kvHeads, PAST, headDim]
+  const data = seededUniform(99, kvHeads * PAST * headDim, 1)
+  return {
+    digest: fromHex('f'.repeat(64)),
+    operations: Array.from({ length: layers }, (_, layer) => ({
+      op: 'prefix',
+      site: `model.layers.${layer}.self_attn`,
+      kvHeads,
+      headDim,
+      virtualTokens: PAST,
+      slots: { k: 'past', v: 'past' },
+    })),
+    tensors: new Map([['past', { shape, data }]]),
+  }
+}
+
+/** A rank-16 LoRA on every linear of the shape, with the same past; the digest is its number. */
+function randomLora(
+  seed: number,
+  config: Checkpoint['config'],
+  past: LoadedAdapter,
+): LoadedAdapter {
   const adapter: LoadedAdapter = {
     digest: fromHex(seed.toString(16).padStart(64, '0')),
-    operations: [],
-    tensors: new Map(),
+    operations: [...past.operations],
+    tensors: new Map(past.tensors),
   }
   for (const { path, in: inner, out } of linearSites(config)) {
     const slots = { A: `${path}.A`, B: `${path}.B` }

@@ -33,17 +33,23 @@ export function randomBase(
     tiedHead: false,
     eosIds: [],
   }
-  // Tensors are windows of one pool: only shapes matter here, and 400 million draws take longer than the bench.
-  const pool = seededUniform(1, 2 ** 25, 1)
+  // One tensor per shape: every layer still has its own bytes in the graph, and only shapes matter here.
+  const known = new Map<string, Float32Array>()
   return {
     name,
     config,
     weights: new Map(),
     f32(tensor, dims) {
+      const norm = tensor.endsWith('norm.weight')
+      const key = `${norm} ${dims}`
       const length = dims.reduce((a, b) => a * b, 1)
-      if (tensor.endsWith('norm.weight')) return new Float32Array(length).fill(1)
-      const spread = 1.7 / Math.sqrt(dims.at(-1)!)
-      return pool.subarray(0, length).map((value) => value * spread)
+      const values =
+        known.get(key) ??
+        (norm
+          ? new Float32Array(length).fill(1)
+          : seededUniform(known.size + 1, length, 1.7 / Math.sqrt(dims.at(-1)!)))
+      known.set(key, values)
+      return values
     },
   }
 }

@@ -1,7 +1,7 @@
 import { adaptersDistinct } from './adapters-distinct.ts'
 
 export interface BenchOptions {
-  /** Fewer repeats and layers, so that it ends within a minute. */
+  /** Stops after fewer repeats, so that it ends within a minute. */
   quick: boolean
   progress(line: string): void
 }

@@ -13,14 +13,28 @@ export function transpose(w: Float32Array, out: number, inner: number): Float32A
   return t
 }
 
+interface Quantized {
+  q: Uint8Array
+  scales: Float32Array
+}
+
+/** A checkpoint that hands out the same array again is quantised once for all variants of the graph. */
+const quantized = {
+  4: new WeakMap<Float32Array, Quantized>(),
+  8: new WeakMap<Float32Array, Quantized>(),
+}
+
+function quantizeOnce(w: Float32Array, bits: 4 | 8): Quantized {
+  const known = quantized[bits].get(w) ?? quantizeBlocks(w, bits)
+  quantized[bits].set(w, known)
+  return known
+}
+
 /**
  * Symmetric blockwise quantisation of W [out, in] for MatMulNBits: q [out, in / 32, bytes], zero point in the middle,
  * one f32 scale per block.
  */
-export function quantizeBlocks(
-  w: Float32Array,
-  bits: 4 | 8,
-): { q: Uint8Array; scales: Float32Array } {
+export function quantizeBlocks(w: Float32Array, bits: 4 | 8): Quantized {
   const top = bits === 4 ? 7 : 127
   const zero = bits === 4 ? 8 : 128
   const q = new Uint8Array((w.length * bits) / 8)
@@ -74,7 +88,7 @@ export function linear(
       expected(`${name}: input size at ${precision}`, `a multiple of ${BLOCK}`, inner),
     )
   const bits = precision === 'int4' ? 4 : 8
-  const { q, scales } = quantizeBlocks(w, bits)
+  const { q, scales } = quantizeOnce(w, bits)
   const blocks = inner / BLOCK
   const qName = model.weight(`${name}.q`, ONNX_TYPE.UINT8, [out, blocks, (BLOCK * bits) / 8], q)
   const sName = model.weight(`${name}.scales`, ONNX_TYPE.FLOAT, [out * blocks], scales)
