@@ -9,8 +9,6 @@ import type { Output } from './output.ts'
 export interface CliContext {
   output: Output
   config: Config
-  /** Questions may be asked: both ends are terminals and --no-input was not given. */
-  interactive: boolean
   /** Fires at Ctrl-C. */
   signal: AbortSignal
   readStdin(): Promise<string>

@@ -27,7 +27,6 @@ async function main(args: string[]): Promise<number> {
     return {
       output,
       config: await loadConfig(process.env, urls),
-      interactive: process.stdin.isTTY && process.stdout.isTTY && flags['input'] !== false,
       signal: cancel.signal,
       readStdin,
     }

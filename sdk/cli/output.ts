@@ -3,8 +3,6 @@ import { errorResponse, GraftError, isGraftError } from '@graft/sdk/format/error
 /** Where a command writes. Data goes to stdout, everything else to stderr. */
 export interface Output {
   readonly json: boolean
-  /** stdout is a terminal and colour is wanted. */
-  readonly color: boolean
   /** stderr is a terminal: progress may redraw its line. */
   readonly live: boolean
   /** Columns of the terminal, 80 when there is none. */
@@ -30,7 +28,6 @@ export function createOutput(
   { stdout, stderr, env }: Streams,
   { json, quiet }: { json: boolean; quiet: boolean },
 ): Output {
-  const plain = Boolean(env['NO_COLOR']) || env['TERM'] === 'dumb'
   const live = stderr.isTTY === true && env['TERM'] !== 'dumb' && !json && !quiet
   let drawn = false
   const clear = (): void => {
@@ -39,7 +36,6 @@ export function createOutput(
   }
   return {
     json,
-    color: stdout.isTTY === true && !plain,
     live,
     columns: stdout.columns ?? 80,
     result(value, human) {

@@ -33,7 +33,7 @@ const EXIT_CODES = `
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not allowed, 5 not intact, 6 conflict,
 7 over a limit or out of money, 8 unreachable or overloaded, 9 not supported.
 With --json one JSON document is on stdout: the result, or {"error":{"code","message"}}.
-Environment: GRAFT_REGISTRY, GRAFT_EDGE, GRAFT_TOKEN, GRAFT_HOME (default ~/.config/graft), NO_COLOR.`
+Environment: GRAFT_REGISTRY, GRAFT_EDGE, GRAFT_TOKEN, GRAFT_HOME (default ~/.config/graft).`
 
 /** The commands, told apart from how they do it. `contextOf` is asked once, when a command runs. */
 export function createProgram(
@@ -51,7 +51,7 @@ export function createProgram(
     .description('Publish, pull, prove and call fine-tuning adapters')
     .option('--json', 'one JSON document on stdout, errors too')
     .option('-q, --quiet', 'nothing on stderr but errors')
-    .option('--no-input', 'never ask')
+    .option('--no-input', 'never ask (nothing is asked today)')
     .option('--registry <url>', 'registry')
     .option('--edge <url>', 'edge')
     .addHelpText('after', EXIT_CODES)
@@ -90,7 +90,7 @@ export function createProgram(
     .description('call a model; the prompt may also come from stdin')
     .option('--chat', 'as a chat message')
     .option('--compare-base', "beside the base's own answer")
-    .option('--max-tokens <n>', 'longest answer', count)
+    .option('--max-tokens <n>', 'longest answer (default: 128)', count)
     .option('--temperature <t>', '0 is greedy', number)
     .option('--seed <n>', 'same seed, same answer', count)
     .action(run<[string, string[], RunFlags]>(runCommand))

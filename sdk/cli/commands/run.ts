@@ -12,12 +12,17 @@ export interface RunFlags {
   seed?: number
 }
 
+/** The API's own default, 16, would cut most answers short. */
+const DEFAULT_MAX_TOKENS = 128
+
 interface Ran {
   model: string
   text: string
   requestId: string
   base: string | null
   adapters: string[]
+  /** `length`: the answer was cut at --max-tokens. */
+  finish: string | null
   usage: { prompt: number; cached: number; completion: number }
   /** Nano-units. */
   charged: number
@@ -34,7 +39,8 @@ export async function runCommand(
   flags: RunFlags,
 ): Promise<void> {
   const reference = parseModelReference(model)
-  const prompt = words.length > 0 ? words.join(' ') : (await context.readStdin()).trimEnd()
+  const prompt =
+    words.length > 0 ? words.join(' ') : (await context.readStdin()).replace(/\r?\n$/, '')
   if (prompt === '')
     throw new GraftError(
       'ERR_REQUEST_INVALID',
@@ -80,36 +86,41 @@ async function ask(
   const shared = {
     model,
     stream: true as const,
-    ...(flags.maxTokens === undefined ? {} : { max_tokens: flags.maxTokens }),
+    max_tokens: flags.maxTokens ?? DEFAULT_MAX_TOKENS,
     ...(flags.temperature === undefined ? {} : { temperature: flags.temperature }),
     ...(flags.seed === undefined ? {} : { seed: flags.seed }),
   }
   const call = { signal: context.signal }
   let text = ''
-  const add = (piece: string | undefined): void => {
+  let finish: string | null = null
+  const add = (piece: string | undefined, reason: string | null | undefined): void => {
     text += piece ?? ''
+    finish = reason ?? finish
     if (piece) onText(piece)
   }
   if (flags.chat) {
     const messages = [{ role: 'user' as const, content: prompt }]
     const stream = await client.chat.create({ ...shared, messages }, call)
-    for await (const { choices } of stream) add(choices[0]?.delta.content)
-    return ran(model, text, stream, await stream.proof, await stream.receipt)
+    for await (const { choices } of stream)
+      add(choices[0]?.delta.content, choices[0]?.finish_reason)
+    return ran(model, text, finish, stream, await stream.proof, await stream.receipt)
   }
   const stream = await client.completions.create({ ...shared, prompt }, call)
-  for await (const { choices } of stream) add(choices[0]?.text)
-  return ran(model, text, stream, await stream.proof, await stream.receipt)
+  for await (const { choices } of stream) add(choices[0]?.text, choices[0]?.finish_reason)
+  return ran(model, text, finish, stream, await stream.proof, await stream.receipt)
 }
 
 const ran = (
   model: string,
   text: string,
+  finish: string | null,
   stream: { requestId: string; base: string | null; adapters: string[] },
   { receipt }: VerifiedReceipt,
   compact: string,
 ): Ran => ({
   model,
   text,
+  finish,
   requestId: stream.requestId,
   base: stream.base,
   adapters: stream.adapters,
@@ -119,5 +130,5 @@ const ran = (
   receipt: compact,
 })
 
-const summary = ({ usage, charged, currency, requestId }: Ran): string =>
-  `${usage.prompt} + ${usage.completion} tokens, ${money(charged, currency)}, receipt verified (${requestId})`
+const summary = ({ usage, charged, currency, requestId, finish }: Ran): string =>
+  `${usage.prompt} + ${usage.completion} tokens, ${money(charged, currency)}, receipt verified (${requestId})${finish === 'length' ? '; cut at --max-tokens' : ''}`
