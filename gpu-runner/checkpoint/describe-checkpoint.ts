@@ -4,8 +4,11 @@ import { open, readFile, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { describeBase } from '@graft/sdk/format/base-identity.ts'
 import { fromHex } from '@graft/sdk/format/digest.ts'
-import { expected, GraftError } from '@graft/sdk/format/errors.ts'
-import { MAX_SAFETENSORS_HEADER_BYTES } from '@graft/sdk/format/safetensors.ts'
+import { expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
+import {
+  MAX_SAFETENSORS_HEADER_BYTES,
+  parseSafetensorsHeader,
+} from '@graft/sdk/format/safetensors.ts'
 import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
 import { readBytes, weightFiles } from './read-checkpoint.ts'
 
@@ -56,8 +59,23 @@ async function readHeader(path: string, size: number): Promise<Uint8Array> {
       )
     const header = new Uint8Array(8 + length)
     await file.read(header, 0, 8 + length, 0)
+    assertWhole(header, size, path)
     return header
   } finally {
     await file.close()
+  }
+}
+
+/** A header that does not fit its file is a damaged checkpoint, and the message says which file. */
+function assertWhole(header: Uint8Array, size: number, path: string): void {
+  try {
+    parseSafetensorsHeader(header, size)
+  } catch (cause) {
+    if (!isGraftError(cause)) throw cause
+    throw new GraftError(
+      'ERR_CHECKPOINT_INVALID',
+      `${path} is damaged: ${cause.message}; restore the file`,
+      { cause },
+    )
   }
 }
