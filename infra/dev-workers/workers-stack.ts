@@ -1,25 +1,14 @@
 import { join } from 'node:path'
-import { checkpointDir, ISSUER, OPERATOR } from '../dev/local-stack.ts'
 import { progress } from '../dev/progress.ts'
-import { type RunnerProcess, startRunner } from '../dev/runner-process.ts'
+import { startRunner } from '../dev/runner-process.ts'
 import { type Secrets, writeAtomically } from '../dev/secrets.ts'
+import { checkpointDir, diedWith, ISSUER, OPERATOR, RUNNER_ID, type Stack } from '../dev/stack.ts'
 import type { WorkersOptions } from './options.ts'
 import { writeWorkerSecrets } from './worker-secrets.ts'
-import { applyMigrations, assertPortFree, startWorker, type WorkerProcess } from './wrangler.ts'
-
-export interface WorkersStack {
-  /** Registry and edge share one address. */
-  url: string
-  worker: WorkerProcess
-  runner: RunnerProcess
-  close(): Promise<void>
-}
+import { applyMigrations, assertPortFree, startWorker } from './wrangler.ts'
 
 /** The Worker in workerd with its D1, R2 and Durable Objects on disk, and one runner that reports to it. */
-export async function startWorkersStack(
-  options: WorkersOptions,
-  secrets: Secrets,
-): Promise<WorkersStack> {
+export async function startWorkersStack(options: WorkersOptions, secrets: Secrets): Promise<Stack> {
   const { stateDir, port } = options
   await assertPortFree('Worker', port)
   await assertPortFree('runner', port + 1)
@@ -41,7 +30,7 @@ export async function startWorkersStack(
         edge: worker.url,
         port: port + 1,
         state: join(stateDir, 'runner'),
-        id: 'runner-1',
+        id: RUNNER_ID,
         fleetKey,
         precision: options.precision,
       },
@@ -49,10 +38,11 @@ export async function startWorkersStack(
     )
     progress(`runner    ${runner.url}  graft-tiny, ${options.precision}`)
     return {
-      url: worker.url,
-      worker,
-      runner,
-      // The runner drains while the edge still answers.
+      // Registry and edge share one address.
+      registryUrl: worker.url,
+      edgeUrl: worker.url,
+      runnerUrl: runner.url,
+      died: Promise.race([diedWith('Worker', worker.ended), diedWith('runner', runner.ended)]),
       async close() {
         await runner.stop()
         await worker.stop()

@@ -9,10 +9,10 @@ import { manifestDigest } from '@graft/sdk/format/parse-manifest.ts'
 import { goldensStatement } from '@graft/sdk/format/statements.ts'
 import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
 import { packageOf, TENANTS } from './demo-calls.ts'
-import { checkpointDir, OPERATOR } from './local-stack.ts'
 import { progress } from './progress.ts'
 import type { Sample } from './samples.ts'
 import { type Secrets, saveSecrets } from './secrets.ts'
+import { checkpointDir, OPERATOR } from './stack.ts'
 
 const YEAR_SECONDS = 365 * 24 * 3600
 

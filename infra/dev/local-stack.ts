@@ -5,25 +5,12 @@ import { importSigningKey } from '@graft/sdk/format/jws.ts'
 import { type Listening, listen } from './listen.ts'
 import type { DevOptions } from './options.ts'
 import { progress } from './progress.ts'
-import { type RunnerProcess, startRunner } from './runner-process.ts'
+import { startRunner } from './runner-process.ts'
 import { type Secrets, writeAtomically } from './secrets.ts'
-
-/** The organisation that runs this stack and owns the samples. */
-export const OPERATOR = 'samples'
-export const ISSUER = 'graft-local'
-
-export interface LocalStack {
-  registryUrl: string
-  edgeUrl: string
-  runnerUrl: string
-  runner: RunnerProcess
-  close(): Promise<void>
-}
-
-export const checkpointDir = (samplesDir: string): string => join(samplesDir, 'base', 'graft-tiny')
+import { checkpointDir, diedWith, ISSUER, OPERATOR, RUNNER_ID, type Stack } from './stack.ts'
 
 /** Registry and edge in this process, one runner in its own, all three on loopback ports. */
-export async function startStack(options: DevOptions, secrets: Secrets): Promise<LocalStack> {
+export async function startStack(options: DevOptions, secrets: Secrets): Promise<Stack> {
   const { stateDir, ports } = options
   const opened: { close(): void | Promise<void> }[] = []
   // Last opened, first closed: the runner drains while edge and registry still answer.
@@ -63,7 +50,7 @@ export async function startStack(options: DevOptions, secrets: Secrets): Promise
         edge: edgeServer.url,
         port: ports.runner,
         state: join(stateDir, 'runner'),
-        id: 'runner-1',
+        id: RUNNER_ID,
         fleetKey: fleetKeyPath,
         precision: options.precision,
       },
@@ -75,7 +62,7 @@ export async function startStack(options: DevOptions, secrets: Secrets): Promise
       registryUrl: registryServer.url,
       edgeUrl: edgeServer.url,
       runnerUrl: runner.url,
-      runner,
+      died: diedWith('runner', runner.ended),
       close,
     }
   } catch (error) {
