@@ -1,0 +1,101 @@
+import { readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
+import type { Engine, LoadedAdapter } from '@graft/runner/engine/engine.ts'
+import { openOnnxEngine } from '@graft/runner/engine/onnx/onnx-engine.ts'
+import { fromHex } from '@graft/sdk/format/digest.ts'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { bottleneck, builder, dora, ia3, lowRank, prefix } from './random-adapters.ts'
+import { TINY, writeTinyCheckpoint } from './tiny-checkpoint.ts'
+
+/** What the engine cannot compute exactly it refuses by name, at load or when a sum is asked for. */
+describe('an adapter that the engine cannot serve', () => {
+  let engine: Engine
+  let remove: () => Promise<void>
+
+  beforeAll(async () => {
+    const tiny = await writeTinyCheckpoint()
+    remove = tiny.remove
+    const checkpoint = await readCheckpoint(tiny.dir)
+    engine = await openOnnxEngine({ checkpoint, baseDigest: fromHex('0'.repeat(64)), threads: 1 })
+  })
+  afterAll(async () => {
+    await engine[Symbol.asyncDispose]()
+    await remove()
+  })
+
+  const refuses = (adapter: LoadedAdapter, code: string, part: string) =>
+    expect(engine.load(adapter)).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining(part),
+    })
+
+  it('refuses a prefix that leaves out a layer, whose slot still holds its last owner', async () => {
+    const adapter = prefix(501)
+    adapter.operations.pop()
+    await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', '1 in 1 layers')
+  })
+
+  it('refuses a second factor on one side of a linear', async () => {
+    const adapter = ia3(502)
+    adapter.operations.push(adapter.operations[0]!)
+    await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', 'two factors on one side')
+  })
+
+  it('refuses a second low-rank operation at a linear', async () => {
+    const adapter = lowRank(503)
+    adapter.operations.push(adapter.operations[0]!)
+    await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', 'two low-rank operations')
+  })
+
+  it('refuses another bias at the embedding instead of taking it for the weight', async () => {
+    const { adapter, add, tensor } = builder(504)
+    const shape = [TINY.vocab, TINY.hidden]
+    const value = tensor('model.embed_tokens::full.b', shape, 1)
+    const site = 'model.embed_tokens'
+    add({ op: 'replace', site, param: 'bias', shape, slots: { value } })
+    await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', 'replace of bias')
+  })
+
+  it('refuses a linear that the base does not have', async () => {
+    const adapter = lowRank(505)
+    const [first] = adapter.operations
+    adapter.operations = [{ ...first!, site: 'model.layers.9.self_attn.q_proj' }]
+    await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', 'model.layers.9')
+  })
+
+  it('refuses weights that overflow when the scale is folded into them', async () => {
+    const adapter = lowRank(506)
+    adapter.operations = adapter.operations.map((operation) => ({ ...operation, scale: '1e39' }))
+    await refuses(adapter, 'ERR_WEIGHTS_NON_FINITE', 'overflow f32')
+  })
+
+  it('refuses a sum whose factors stand on both sides of a linear', async () => {
+    const site = 'model.layers.0.mlp.down_proj'
+    const factor = (seed: number, side: 'input' | 'output', size: number) => {
+      const { adapter, add, tensor } = builder(seed)
+      add({ op: 'scale', site, side, size, slots: { l: tensor('l', [size], 0.1, 1) } })
+      return adapter
+    }
+    const sides = [factor(507, 'input', TINY.intermediate), factor(508, 'output', TINY.hidden)]
+    for (const adapter of sides) await engine.load(adapter)
+    const sum = sides.map(({ digest }) => ({ digest, weight: 0.5 }))
+    await expect(engine.open(9001, sum)).rejects.toMatchObject({ code: 'ERR_NOT_COMPOSABLE' })
+  })
+
+  it('refuses a bottleneck in a sum, and one alone with a weight', async () => {
+    const stubborn = bottleneck(509, 'relu')
+    const other = dora(510)
+    await engine.load(stubborn)
+    await engine.load(other)
+    const half = { digest: stubborn.digest, weight: 0.5 }
+    for (const terms of [[half], [half, { digest: other.digest, weight: 0.5 }]])
+      await expect(engine.open(9002, terms)).rejects.toMatchObject({
+        code: 'ERR_NOT_COMPOSABLE',
+        message: expect.stringContaining(stubborn.digest),
+      })
+  })
+
+  it('holds no slot and no rows after a refused open', async () => {
+    for (let id = 9100; id < 9100 + engine.info.slots; id++) await engine.open(id, [])
+    for (let id = 9100; id < 9100 + engine.info.slots; id++) await engine.close(id)
+  })
+})
