@@ -81,7 +81,8 @@ async function start(edge: EdgeContext, plan: CallPlan, abort: AbortController) 
       await events.return()
     }
   }
-  return all()
+  // A generator that never started runs no finally: whoever drops `events` unread must end the call itself.
+  return { events: all(), end: () => events.return() }
 }
 
 async function whole(
@@ -96,7 +97,8 @@ async function whole(
     logprobs: [],
     finish: null,
   }))
-  for await (const event of await start(edge, plan, abort)) {
+  const { events } = await start(edge, plan, abort)
+  for await (const event of events) {
     if (event.type === 'tokens') {
       const choice = choices[event.choice]!
       choice.text += event.text
@@ -120,7 +122,7 @@ async function streamed(
   plan: CallPlan,
 ): Promise<Response> {
   const abort = abortWith(c.req.raw.signal)
-  const events = await start(edge, plan, abort)
+  const { events, end } = await start(edge, plan, abort)
   const { requestId } = plan.request
   const lines = sseLines(request, headOf(edge, request, plan), events, requestId)
   const body = pulledBody({
@@ -128,7 +130,7 @@ async function streamed(
     // The runner's connection closes first, then the call is settled.
     stop() {
       abort.abort()
-      const settled = lines.return()
+      const settled = lines.return().then(() => end())
       keepAlive(c, settled)
       return settled
     },

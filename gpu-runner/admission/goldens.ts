@@ -92,7 +92,7 @@ async function checkGreedy(
 export async function reproduceGoldens(
   goldens: Goldens,
   blob: Uint8Array,
-  engine: { vocab: number; precision: keyof typeof GREEDY_MARGIN },
+  engine: { vocab: number; maxPositions: number; precision: keyof typeof GREEDY_MARGIN },
   score: Score,
 ): Promise<GoldensReport> {
   const { vocab, precision } = engine
@@ -101,7 +101,10 @@ export async function reproduceGoldens(
   /** What one prompt proves: the number of differences from the base that hold. */
   async function check(prompt: Goldens['prompts'][number], i: number) {
     const { tokenIds, positions } = prompt
-    if (tokenIds.some((id) => id >= vocab)) refuse(`prompt ${i} has tokens beyond the vocabulary`)
+    const all = positions.length === 0 ? [...tokenIds, ...prompt.greedy.tokenIds] : tokenIds
+    if (all.some((id) => id >= vocab)) refuse(`prompt ${i} has tokens beyond the vocabulary`)
+    if (all.length > engine.maxPositions)
+      refuse(expected(`prompt ${i}`, `at most ${engine.maxPositions} tokens`, all.length))
     if (positions.length === 0) {
       const proven = await checkGreedy(prompt, i, score, vocab, GREEDY_MARGIN[precision])
       return { proven, deviation: null }

@@ -51,5 +51,8 @@ export interface Engine extends AsyncDisposable {
   /** Opens a KV slot for a sequence run with a weighted sum of banked adapters; [] = the base alone. */
   open(sequence: number, adapters: { digest: Digest; weight: number }[]): Promise<void>
   close(sequence: number): Promise<void>
+  /**
+   * @throws ERR_PROMPT_TOO_LONG, ERR_REQUEST_INVALID for one row's sake, before anything is computed
+   */
   step(rows: StepRow[]): Promise<{ rows: RowResult[]; ms: number }>
 }

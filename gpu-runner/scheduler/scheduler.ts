@@ -77,6 +77,10 @@ interface Sequence {
   error: GraftError | null
 }
 
+/** What Engine.step refuses for one row's sake, before anything is computed. */
+const isRowRefusal = (e: unknown): e is GraftError =>
+  isGraftError(e) && (e.code === 'ERR_PROMPT_TOO_LONG' || e.code === 'ERR_REQUEST_INVALID')
+
 export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps): Scheduler {
   const { tokenBudget, chunkTokens, maxWaiting } = { ...SCHEDULER_LIMITS, ...limits }
   const sequences = new Map<number, Sequence>()
@@ -189,6 +193,31 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
     }
   }
 
+  /** The engine refuses a row before it computes any: then each row goes alone, and only the refused one ends. */
+  async function run(
+    fed: { sequence: Sequence }[],
+    rows: StepRow[],
+  ): Promise<{ rows: RowResult[]; ms: number }> {
+    try {
+      return await engine.step(rows)
+    } catch (refusal) {
+      if (!isRowRefusal(refusal)) throw refusal
+    }
+    const results: RowResult[] = []
+    let ms = 0
+    for (const [i, row] of rows.entries()) {
+      try {
+        const alone = await engine.step([row])
+        results.push(...alone.rows)
+        ms += alone.ms
+      } catch (refusal) {
+        if (!isRowRefusal(refusal)) throw refusal
+        end(fed[i]!.sequence, refusal)
+      }
+    }
+    return { rows: results, ms }
+  }
+
   async function step(): Promise<boolean> {
     await sweep()
     expire()
@@ -218,7 +247,7 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
       }
     })
     try {
-      const result = await engine.step(rows)
+      const result = await run(fed, rows)
       const byId = new Map(result.rows.map((row) => [row.sequence, row]))
       failures = 0
       log.add({

@@ -24,6 +24,10 @@ export interface FetchedAdapter extends VerifiedAdapter {
 
 const RECORDS = 'records'
 
+/** The disk only saves a later pull: a full one must not fail a call whose bytes are here and verified. */
+const warnOfDisk = (e: unknown): void =>
+  process.emitWarning(`the disk tier cannot keep an adapter: ${e}`)
+
 /** What stands on disk, when its signatures still hold; what is damaged is removed. */
 async function recordOnDisk(disk: DiskCache, digest: Digest): Promise<VerifiedRecord | null> {
   const held = await disk.note(RECORDS, digest)
@@ -48,7 +52,7 @@ async function fetchRecord(
   try {
     const bytes = await source.record(digest, capability, signal)
     const record = await verifyRecord(bytes, digest)
-    await disk.putNote(RECORDS, digest, bytes)
+    await disk.putNote(RECORDS, digest, bytes).catch(warnOfDisk)
     return record
   } catch (e) {
     if (held && isGraftError(e) && e.code === 'ERR_UNREACHABLE') return held
@@ -67,7 +71,7 @@ export async function fetchBlob(
   if (held) return { bytes: held, from: 'disk' }
   const limit = Math.min(blob.size, deps.maxAdapterBytes)
   const bytes = await deps.source.blob(blob.digest, limit, capability, signal)
-  await deps.disk.putBlob(blob.digest, bytes)
+  await deps.disk.putBlob(blob.digest, bytes).catch(warnOfDisk)
   return { bytes, from: 'registry' }
 }
 

@@ -95,6 +95,11 @@ export async function ensureSamples(
         if (isGraftError(error) && error.status === 404) return null
         throw error
       })
+    if (found && found.base.digest !== base.digest)
+      throw new GraftError(
+        'ERR_BASE_MISMATCH',
+        `${packageOf(sample.name)}@1.0.0 in this state folder was made for another base: remove the folder, or start with --state <another>`,
+      )
     if (found) continue
     await publishSample(registryUrl, secrets.tokens[OPERATOR]!, key, base, sample)
     published++

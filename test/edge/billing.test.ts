@@ -207,6 +207,22 @@ it('bills a client that goes away for the tokens it was sent, and stops the runn
   expect(await edge.balance()).toMatchObject({ held: 0, spent: 5 * 10 + completion * 100 })
 })
 
+it('settles a stream that is dropped before anybody reads from it', async () => {
+  const edge = await createEdgeOfTests()
+  const steps = tokenSteps(['x', 'x', 'x']).flatMap((step): Step[] => [
+    step,
+    { type: 'wait', ms: 20 },
+  ])
+  const runner = await edge.runner(() => [accepted, ...steps, { type: 'done!' }])
+  const response = await edge.post('/v1/chat/completions', chat({ stream: true }))
+  await response.body!.cancel()
+  while (runner.cancelledAt.length === 0) await new Promise((r) => setTimeout(r, 5))
+  const until = performance.now() + 2_000
+  while ((await edge.balance()).held !== 0 && performance.now() < until)
+    await new Promise((r) => setTimeout(r, 5))
+  expect(await edge.balance()).toMatchObject({ held: 0 })
+})
+
 it('counts calls, tokens and money for a scraper', async () => {
   const edge = await createEdgeOfTests()
   await edge.runner(() => answerSteps(['a', 'b']))

@@ -35,7 +35,7 @@ describe('how logits are compared', () => {
 
 describe('goldens', () => {
   const vocab = 4
-  const engine = { vocab, precision: 'fp32' as const }
+  const engine = { vocab, maxPositions: 16, precision: 'fp32' as const }
   const hot = (id: number) => Float32Array.from({ length: vocab }, (_, i) => (i === id ? 5 : 0))
   /** The base says token + 1, the adapter token + 2. */
   const score: Score = async (tokenIds, adapted, positions) => {
@@ -100,8 +100,27 @@ describe('goldens', () => {
     )
   })
 
+  it('are refused before they run when their tokens do not fit the base', async () => {
+    let runs = 0
+    const counted: Score = (...input) => {
+      runs++
+      return score(...input)
+    }
+    const none = blob(hot(0), hot(0))
+    const greedy = (tokenIds: number[]) =>
+      make({ positions: [], greedy: { tokenIds, margins: tokenIds.map(() => 2) } })
+    await expect(reproduceGoldens(greedy([3, 999_999]), none, engine, counted)).rejects.toThrow(
+      /tokens beyond the vocabulary/,
+    )
+    const long = greedy(Array.from({ length: 15 }, () => 3))
+    await expect(reproduceGoldens(long, none, engine, counted)).rejects.toThrow(
+      /prompt 0 must be "?at most 16 tokens/,
+    )
+    expect(runs).toBe(0)
+  })
+
   it('of another vocabulary, or with a tensor missing, are refused', async () => {
-    const wide = { vocab: 5, precision: 'fp32' as const }
+    const wide = { ...engine, vocab: 5 }
     await expect(reproduceGoldens(make({}), blob(hot(2), hot(3)), wide, score)).rejects.toThrow(
       /base\.0 must be "?\[1, 5\]/,
     )

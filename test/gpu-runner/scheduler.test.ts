@@ -5,7 +5,12 @@ import { createStepLog } from '@graft/runner/scheduler/step-log.ts'
 import { isGraftError } from '@graft/sdk/format/errors.ts'
 import { afterEach, describe, expect, it } from 'vitest'
 import { eventually } from './helpers/eventually.ts'
-import { createScriptedEngine, nextToken, type ScriptedEngine } from './helpers/scripted-engine.ts'
+import {
+  createScriptedEngine,
+  nextToken,
+  type ScriptedEngine,
+  VOCAB,
+} from './helpers/scripted-engine.ts'
 
 const row = (id: number, tenant: string, pending: number, decoding = false): PolicyRow => ({
   id,
@@ -168,6 +173,21 @@ describe('the scheduler', () => {
       [1, 'last'],
     ])
     expect(engine.events).toEqual(['open 1', 'close 1'])
+  })
+
+  it('ends a row that the engine refuses, and no row beside it', async () => {
+    const engine = createScriptedEngine()
+    engine.delayMs = 1
+    const scheduler = start(engine)
+    const good = submit(scheduler, { tokenIds: [5], want: 8 })
+    const bad = submit(scheduler, { tenant: 'globex', tokenIds: [VOCAB + 1] })
+    expect(await bad.ended).toBe('ERR_REQUEST_INVALID')
+    expect(await good.ended).toBeNull()
+    expect(good.tokens).toEqual(greedy([5], 8))
+    for (let i = 0; i < 4; i++) await submit(scheduler, { tokenIds: [VOCAB + i] }).ended
+    expect(scheduler.healthy).toBe(true)
+    expect(engine.events.filter((event) => event.startsWith('open'))).toHaveLength(6)
+    expect(engine.events.filter((event) => event.startsWith('close'))).toHaveLength(6)
   })
 
   it('lets a newcomer join the running batch and gives both what they would get alone', async () => {

@@ -59,7 +59,7 @@ export class AdapterBank {
       ]),
       ...places.map((key) => ({ key: `${key}.up_bias`, width: config.hidden, neutral: 0 })),
     ])
-    this.heads = new RowRegion([['lm_head.others', config.hidden * config.vocab]])
+    this.heads = new RowRegion([['lm_head.others', config.hidden * config.vocab]], 1)
   }
 
   get usedBytes(): number {
@@ -118,8 +118,10 @@ export class AdapterBank {
   #activate(adapter: CompiledAdapter): void {
     const { digest, lowRank, bottleneck, head } = adapter
     const users = this.#active.get(digest) ?? 0
-    this.#active.set(digest, users + 1)
-    if (users > 0) return
+    if (users > 0) {
+      this.#active.set(digest, users + 1)
+      return
+    }
     if (adapter.rank > 0)
       this.lowRank.add(digest, adapter.rank, (key) => {
         const site = lowRank.get(key.slice(0, -2))
@@ -132,6 +134,7 @@ export class AdapterBank {
         return part === 'down' ? row?.down : part === 'up' ? row?.up : row?.downBias
       })
     if (head) this.heads.add(digest, 1, () => head)
+    this.#active.set(digest, 1)
   }
 
   #deactivate(adapter: CompiledAdapter): void {

@@ -1,10 +1,11 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { OPERATIONS, type Operation } from '@graft/sdk/format/operations.ts'
+import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import type { LoadedAdapter } from '../engine.ts'
 import { transpose } from '../graph/linear-weights.ts'
-import { linearSites } from '../graph/sites.ts'
+import { linearSites, PLACEMENTS } from '../graph/sites.ts'
 import { widest } from '../graph/variants.ts'
 import { addBottleneck } from './compile-bottleneck.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
@@ -60,7 +61,7 @@ export async function compileAdapter(
     await breathe()
   }
   assertWholePrefix(compiled, checkpoint.config.layers)
-  compiled.bytes = bytesOf(compiled)
+  compiled.bytes = bytesOf(compiled) + activeBytes(compiled, checkpoint.config)
   return compiled
 }
 
@@ -211,6 +212,13 @@ function finite(values: Float32Array, site: string): Float32Array {
     if (!Number.isFinite(value))
       throw new GraftError('ERR_WEIGHTS_NON_FINITE', `${site}: the folded weights overflow f32`)
   return values
+}
+
+/** Rows that an open sequence adds to the bank: of every site, also where this adapter has none. */
+function activeBytes({ rank, bottleneck }: CompiledAdapter, config: ModelConfig): number {
+  const perRank = linearSites(config).reduce((sum, site) => sum + site.in + site.out, 0)
+  const perRow = config.layers * PLACEMENTS.length * (2 * config.hidden + 1)
+  return 4 * (rank * perRank + (bottleneck?.rows ?? 0) * perRow)
 }
 
 function bytesOf(compiled: CompiledAdapter): number {

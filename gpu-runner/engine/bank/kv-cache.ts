@@ -1,3 +1,4 @@
+import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
 
 /** Positions are added in buckets, so that past views stay tight and regrowth is rare. */
@@ -36,8 +37,18 @@ export class KvCache {
         }
       return next
     }
-    this.#keys = Array.from({ length: layers }, (_, layer) => grow(this.#keys[layer]))
-    this.#values = Array.from({ length: layers }, (_, layer) => grow(this.#values[layer]))
+    try {
+      const keys = Array.from({ length: layers }, (_, layer) => grow(this.#keys[layer]))
+      const values = Array.from({ length: layers }, (_, layer) => grow(this.#values[layer]))
+      this.#keys = keys
+      this.#values = values
+    } catch (cause) {
+      throw new GraftError(
+        'ERR_PROMPT_TOO_LONG',
+        `no memory for ${grown} positions in each of ${this.slots} slots; send less, or start the runner with fewer slots`,
+        { cause },
+      )
+    }
     this.#capacity = grown
   }
 

@@ -9,7 +9,11 @@ export class RowRegion {
   #used = 0
   #owners: { id: string; rows: number }[] = []
 
-  constructor(widths: Iterable<[key: string, width: number]>) {
+  readonly #least: number
+
+  /** @param least rows that the first growth makes room for; 1 where a row is large */
+  constructor(widths: Iterable<[key: string, width: number]>, least = 16) {
+    this.#least = least
     for (const [key, width] of widths) this.#tables.set(key, { width, data: shared(0) })
   }
 
@@ -67,12 +71,14 @@ export class RowRegion {
 
   #reserve(rows: number): void {
     if (rows <= this.#capacity) return
-    this.#capacity = Math.max(rows, this.#capacity * 2, 16)
-    for (const table of this.#tables.values()) {
-      const grown = shared(this.#capacity * table.width)
-      grown.set(table.data.subarray(0, this.#used * table.width))
-      table.data = grown
-    }
+    const capacity = this.#least === 1 ? rows : Math.max(rows, this.#capacity * 2, this.#least)
+    const grown = [...this.#tables.values()].map((table) => {
+      const data = shared(capacity * table.width)
+      data.set(table.data.subarray(0, this.#used * table.width))
+      return { table, data }
+    })
+    for (const { table, data } of grown) table.data = data
+    this.#capacity = capacity
   }
 }
 

@@ -92,6 +92,9 @@ export function createScriptedEngine(info: Partial<EngineInfo> = {}): ScriptedEn
         const failure = engine.failNext
         engine.failNext = null
         if (failure) throw failure
+        // As Engine says: one row's fault is told before anything is computed.
+        for (const id of rows.flatMap(({ tokenIds }) => tokenIds))
+          if (id >= VOCAB) throw new GraftError('ERR_REQUEST_INVALID', `token id ${id}`)
         const results = rows.map(({ sequence, tokenIds, logits }) => {
           const state = open.get(sequence)
           if (!state) throw new Error(`sequence ${sequence} is not open`)
