@@ -1,6 +1,7 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { describeCheckpoint } from '../checkpoint/describe-checkpoint.ts'
+import { ENGINE_DEFAULTS } from './defaults.ts'
 import type { Engine } from './engine.ts'
 import type { Precision } from './graph/linear-weights.ts'
 import { openThreadEngine } from './thread/thread-engine.ts'
@@ -30,13 +31,10 @@ export const parsePrecision = (text: string): Precision => {
 
 /** Opens the onnx engine in a thread of its own. @throws ERR_CHECKPOINT_INVALID, ERR_ARCHITECTURE_UNSUPPORTED */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
-  const {
-    checkpointDir,
-    precision = 'fp32',
-    slots = 32,
-    threads = 2,
-    bankBudgetBytes = 2 ** 30,
-  } = options
+  const { checkpointDir, precision, slots, threads, bankBudgetBytes } = {
+    ...ENGINE_DEFAULTS,
+    ...options,
+  }
   const baseDigest = options.baseDigest ?? (await describeCheckpoint(checkpointDir)).digest
   return openThreadEngine({ checkpointDir, baseDigest, precision, slots, threads, bankBudgetBytes })
 }

@@ -1,4 +1,5 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
+import { assertSum } from '../rules.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
 
 export interface Term {
@@ -8,14 +9,9 @@ export interface Term {
 
 /** @throws ERR_NOT_COMPOSABLE when the terms cannot be summed */
 export function assertComposable(terms: Term[]): void {
-  const plain = terms.length === 0 || (terms.length === 1 && terms[0]!.weight === 1)
-  if (plain) return
-  const stubborn = terms.find(({ adapter }) => !adapter.composable)
-  if (stubborn)
-    throw new GraftError(
-      'ERR_NOT_COMPOSABLE',
-      `${stubborn.adapter.digest} has operations that are no sum of deltas: call it alone with weight 1`,
-    )
+  assertSum(terms)
+  // Alone with weight 1: nothing is summed, so nothing can cross.
+  if (terms.length <= 1 && terms.every(({ weight }) => weight === 1)) return
   // c * W(l * x) of a summed c and a summed l has cross terms that the sum of deltas has not.
   for (const { adapter } of terms)
     for (const site of adapter.inVectors.keys())

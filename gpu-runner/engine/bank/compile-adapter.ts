@@ -1,12 +1,13 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
-import { OPERATIONS, type Operation } from '@graft/sdk/format/operations.ts'
+import type { Operation } from '@graft/sdk/format/operations.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import type { LoadedAdapter } from '../engine.ts'
 import { transpose } from '../graph/linear-weights.ts'
 import { linearSites, PLACEMENTS } from '../graph/sites.ts'
 import { widest } from '../graph/variants.ts'
+import { isComposable } from '../rules.ts'
 import { addBottleneck } from './compile-bottleneck.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
 import { weightNorms } from './weight-norms.ts'
@@ -42,7 +43,7 @@ export async function compileAdapter(
   const compiled: CompiledAdapter = {
     digest: adapter.digest,
     variant: 'base',
-    composable: adapter.operations.every(({ op }) => OPERATIONS[op].composable),
+    composable: isComposable(adapter.operations),
     rank: 0,
     lowRank: new Map(),
     outVectors: new Map(),

@@ -1,14 +1,16 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
-import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { AdapterBank } from '../bank/adapter-bank.ts'
 import { compileAdapter } from '../bank/compile-adapter.ts'
 import { KvCache } from '../bank/kv-cache.ts'
+import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
 import { buildDecoder, EXTERNAL_NAME } from '../graph/decoder.ts'
 import type { Precision } from '../graph/linear-weights.ts'
 import { VARIANTS, type Variant, widest } from '../graph/variants.ts'
+import { assertRow } from '../rules.ts'
 import { adapterFeeds } from './adapter-feeds.ts'
 import { baseFeeds, virtualFeeds } from './base-feeds.ts'
 import { ORT_VERSION, type Ort, ort } from './ort.ts'
@@ -43,13 +45,10 @@ const OPERATIONS: OperationKind[] = [
 
 /** The engine on onnxruntime-node. A run blocks its thread: thread/ gives it one of its own. */
 export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine> {
-  const {
-    checkpoint,
-    precision = 'fp32',
-    slots = 32,
-    threads = 2,
-    bankBudgetBytes = 2 ** 30,
-  } = options
+  const { checkpoint, precision, slots, threads, bankBudgetBytes } = {
+    ...ENGINE_DEFAULTS,
+    ...options,
+  }
   const { config } = checkpoint
   const info: EngineInfo = {
     base: { name: checkpoint.name, digest: options.baseDigest },
@@ -176,8 +175,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
       const own = logits.slice(at * config.vocab, (at + count) * config.vocab)
       at += count
       const finite =
-        isFinite32(own) &&
-        values.subarray(b * rowFloats, (b + 1) * rowFloats).every(Number.isFinite)
+        isFinite32(own) && isFinite32(values.subarray(b * rowFloats, (b + 1) * rowFloats))
       if (!finite) sequence.poisoned = true
       return [{ sequence: sequence.id, logits: own, finite }]
     })
@@ -194,22 +192,9 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
   }
 
   const check = (sequence: Sequence, row: StepRow): void => {
-    if (row.tokenIds.length === 0)
-      throw new GraftError('ERR_INTERNAL', `row ${row.sequence} has no token`)
-    const total = sequence.length + (sequence.pendingPrompt?.tokens ?? 0) + row.tokenIds.length
-    if (total > config.maxPositions)
-      throw new GraftError(
-        'ERR_PROMPT_TOO_LONG',
-        expected('prompt and answer', `at most ${config.maxPositions} tokens`, total),
-      )
-    for (const id of row.tokenIds)
-      if (!(id >= 0 && id < config.vocab))
-        throw new GraftError(
-          'ERR_REQUEST_INVALID',
-          expected('token id', `below ${config.vocab}`, id),
-        )
+    const filled = sequence.length + (sequence.pendingPrompt?.tokens ?? 0)
     // Room for this step's own rows, before any view is taken.
-    cache.reserve(total)
+    cache.reserve(assertRow(info, row, filled))
   }
 
   return {

@@ -2,7 +2,9 @@ import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { OPERATIONS, type OperationKind } from '@graft/sdk/format/operations.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
+import { assertRow, assertSum, isComposable } from '../rules.ts'
 import { slot, type WeightedAdapter } from './adapter-maths.ts'
 import { advance, embeddingOf, logitsOf, type Past, pastOf } from './forward.ts'
 
@@ -31,7 +33,7 @@ const SUPPORTED = (Object.keys(OPERATIONS) as OperationKind[]).filter(
  * It shares neither graph nor bank with the fast engine, so that each can be held against the other. Slow on purpose.
  */
 export async function openReferenceEngine(options: ReferenceEngineOptions): Promise<Engine> {
-  const { slots = 32, bankBudgetBytes = 2 ** 30 } = options
+  const { slots, bankBudgetBytes } = { ...ENGINE_DEFAULTS, ...options }
   const checkpoint = remembered(options.checkpoint)
   const { config } = checkpoint
   const info: EngineInfo = {
@@ -65,33 +67,17 @@ export async function openReferenceEngine(options: ReferenceEngineOptions): Prom
         `the adapter ${digest} is not in the bank; load it first`,
       )
     })
-    const summed = terms.length > 1 || terms.some(({ weight }) => weight !== 1)
-    const stubborn = terms.find(({ adapter }) =>
-      adapter.operations.some(({ op }) => !OPERATIONS[op].composable),
+    assertSum(
+      terms.map(({ adapter: { digest, operations }, weight }) => ({
+        adapter: { digest, composable: isComposable(operations) },
+        weight,
+      })),
     )
-    if (summed && stubborn)
-      throw new GraftError(
-        'ERR_NOT_COMPOSABLE',
-        `${stubborn.adapter.digest} has operations that are no sum of deltas: call it alone with weight 1`,
-      )
     return terms
   }
 
   const check = ({ past, virtual }: Sequence, row: StepRow): void => {
-    if (row.tokenIds.length === 0)
-      throw new GraftError('ERR_INTERNAL', `row ${row.sequence} has no token`)
-    const total = past.keys[0]!.length + virtual.length + row.tokenIds.length
-    if (total > config.maxPositions)
-      throw new GraftError(
-        'ERR_PROMPT_TOO_LONG',
-        expected('prompt and answer', `at most ${config.maxPositions} tokens`, total),
-      )
-    for (const id of row.tokenIds)
-      if (!(id >= 0 && id < config.vocab))
-        throw new GraftError(
-          'ERR_REQUEST_INVALID',
-          expected('token id', `below ${config.vocab}`, id),
-        )
+    assertRow(info, row, past.keys[0]!.length + virtual.length)
   }
 
   const runRow = (row: StepRow): RowResult => {

@@ -1,0 +1,9 @@
+/** What an engine is opened with where nothing else is said. */
+export const ENGINE_DEFAULTS = {
+  precision: 'fp32',
+  /** Most sequences open at once. */
+  slots: 32,
+  /** Threads of one operator. */
+  threads: 2,
+  bankBudgetBytes: 2 ** 30,
+} as const

@@ -1,0 +1,46 @@
+import type { Digest } from '@graft/sdk/format/digest.ts'
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { OPERATIONS, type Operation } from '@graft/sdk/format/operations.ts'
+import type { EngineInfo, StepRow } from './engine.ts'
+
+/** What every engine refuses, in the same words, whatever computes the rest. */
+
+export const isComposable = (operations: Operation[]): boolean =>
+  operations.every(({ op }) => OPERATIONS[op].composable)
+
+/** @throws ERR_NOT_COMPOSABLE when an adapter that is no sum of deltas stands in a sum or has a weight */
+export function assertSum(
+  terms: { adapter: { digest: Digest; composable: boolean }; weight: number }[],
+): void {
+  if (terms.length <= 1 && terms.every(({ weight }) => weight === 1)) return
+  const alone = terms.find(({ adapter }) => !adapter.composable)
+  if (alone)
+    throw new GraftError(
+      'ERR_NOT_COMPOSABLE',
+      `${alone.adapter.digest} has operations that are no sum of deltas: call it alone with weight 1`,
+    )
+}
+
+/**
+ * @param filled positions that stand before the row, virtual ones included
+ * @returns positions filled after it
+ * @throws ERR_PROMPT_TOO_LONG, ERR_REQUEST_INVALID
+ */
+export function assertRow(
+  { maxPositions, vocab }: Pick<EngineInfo, 'maxPositions' | 'vocab'>,
+  row: StepRow,
+  filled: number,
+): number {
+  if (row.tokenIds.length === 0)
+    throw new GraftError('ERR_INTERNAL', `row ${row.sequence} has no token`)
+  const total = filled + row.tokenIds.length
+  if (total > maxPositions)
+    throw new GraftError(
+      'ERR_PROMPT_TOO_LONG',
+      expected('prompt and answer', `at most ${maxPositions} tokens`, total),
+    )
+  for (const id of row.tokenIds)
+    if (!(id >= 0 && id < vocab))
+      throw new GraftError('ERR_REQUEST_INVALID', expected('token id', `below ${vocab}`, id))
+  return total
+}
