@@ -1,3 +1,4 @@
+import { concatBytes } from '@graft/sdk/format/bytes.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { sha256 } from '@graft/sdk/format/digest.ts'
 import { ERRORS, type ErrorCode, GraftError } from '@graft/sdk/format/errors.ts'
@@ -30,13 +31,7 @@ async function readAtMost(response: Response, limit: number, where: string): Pro
       )
     chunks.push(chunk)
   }
-  const bytes = new Uint8Array(size)
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
-  return bytes
+  return concatBytes(chunks)
 }
 
 async function refusal(response: Response, where: string): Promise<GraftError> {

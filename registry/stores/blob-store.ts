@@ -1,3 +1,4 @@
+import { concatBytes } from '@graft/sdk/format/bytes.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 
@@ -58,11 +59,5 @@ export async function readAll(body: Bytes, limit: number, what: string): Promise
       throw new GraftError('ERR_BODY_TOO_LARGE', `${what} must be at most ${limit} bytes, got more`)
     chunks.push(chunk)
   }
-  const bytes = new Uint8Array(size)
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
-  return bytes
+  return concatBytes(chunks)
 }

@@ -1,3 +1,4 @@
+import { concatBytes } from '../format/bytes.ts'
 import { type Digest, sha256 } from '../format/digest.ts'
 import { expected, GraftError, isGraftError } from '../format/errors.ts'
 import { readBody } from './body.ts'
@@ -62,12 +63,7 @@ export async function download(
       if (!isGraftError(e) || e.code !== 'ERR_UNREACHABLE' || resumed >= RESUMES) throw e
     }
   }
-  const bytes = new Uint8Array(done)
-  let at = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, at)
-    at += chunk.length
-  }
+  const bytes = concatBytes(chunks)
   const got = await sha256(bytes)
   if (got === digest) return bytes
   throw new GraftError(

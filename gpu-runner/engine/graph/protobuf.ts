@@ -1,5 +1,7 @@
 /** Protocol Buffers wire format (protobuf.dev, "Encoding"), as much of it as an ONNX ModelProto needs. */
 
+import { concatBytes } from '@graft/sdk/format/bytes.ts'
+
 export type Field = Uint8Array
 
 const VARINT = 0
@@ -42,12 +44,4 @@ export function bytes(field: number, value: Uint8Array): Field {
 export const text = (field: number, value: string): Field =>
   bytes(field, new TextEncoder().encode(value))
 
-export function message(fields: Field[]): Uint8Array {
-  const out = new Uint8Array(fields.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of fields) {
-    out.set(part, at)
-    at += part.length
-  }
-  return out
-}
+export const message = (fields: Field[]): Uint8Array => concatBytes(fields)
