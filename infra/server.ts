@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { createNodeEdge } from '@graft/edge/node/create-node-edge.ts'
 import { createNodeRegistry } from '@graft/registry/node/create-node-registry.ts'
 import { EXIT, isGraftError } from '@graft/sdk/format/errors.ts'
-import { listen } from './server/listen.ts'
+import { listen } from './listen.ts'
 import { readOptions, type ServerOptions, USAGE } from './server/options.ts'
 import { openFleetKey, openSetupCode } from './server/state-files.ts'
 
@@ -40,7 +40,8 @@ async function startServer(options: ServerOptions) {
     const registryServer = await listen(registry.app, {
       host,
       port: options.registryPort,
-      variable: 'GRAFT_REGISTRY_PORT',
+      what: `${host}:${options.registryPort}`,
+      advice: 'set GRAFT_REGISTRY_PORT to another port',
     })
     opened.push(() => registryServer.drain(drainMs))
 
@@ -63,7 +64,8 @@ async function startServer(options: ServerOptions) {
     const edgeServer = await listen(edge.app, {
       host,
       port: options.edgePort,
-      variable: 'GRAFT_EDGE_PORT',
+      what: `${host}:${options.edgePort}`,
+      advice: 'set GRAFT_EDGE_PORT to another port',
     })
     opened.push(() => edgeServer.drain(drainMs))
     return { registryUrl, edgeUrl: edgeServer.url, newSetupCode: made ? code : null, close }

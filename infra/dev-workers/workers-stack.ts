@@ -2,16 +2,25 @@ import { join } from 'node:path'
 import { progress } from '../dev/progress.ts'
 import { startRunner } from '../dev/runner-process.ts'
 import { type Secrets, writeAtomically } from '../dev/secrets.ts'
-import { checkpointDir, diedWith, ISSUER, OPERATOR, RUNNER_ID, type Stack } from '../dev/stack.ts'
+import {
+  checkpointDir,
+  diedWith,
+  ISSUER,
+  localPort,
+  OPERATOR,
+  RUNNER_ID,
+  type Stack,
+} from '../dev/stack.ts'
+import { assertPortFree } from '../listen.ts'
 import type { WorkersOptions } from './options.ts'
 import { writeWorkerSecrets } from './worker-secrets.ts'
-import { applyMigrations, assertPortFree, startWorker } from './wrangler.ts'
+import { applyMigrations, startWorker } from './wrangler.ts'
 
 /** The Worker in workerd with its D1, R2 and Durable Objects on disk, and one runner that reports to it. */
 export async function startWorkersStack(options: WorkersOptions, secrets: Secrets): Promise<Stack> {
   const { stateDir, port } = options
-  await assertPortFree('Worker', port)
-  await assertPortFree('runner', port + 1)
+  await assertPortFree(localPort('Worker', port))
+  await assertPortFree(localPort('runner', port + 1))
   const envFile = await writeWorkerSecrets(stateDir, secrets)
   await applyMigrations(stateDir)
   progress('D1 migrated')

@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -65,20 +64,6 @@ export async function applyMigrations(stateDir: string): Promise<void> {
       'ERR_STATE_DAMAGED',
       `the migrations of the local D1 below ${stateDir} failed: ${lines.slice(-5).join(' | ')}`,
     )
-}
-
-/** @throws ERR_PORT_TAKEN; wrangler itself would quietly take another port */
-export function assertPortFree(name: string, port: number): Promise<void> {
-  const server = createServer()
-  return new Promise((done, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EADDRINUSE') return reject(error)
-      const advice = 'stop what listens there, or start with --port <another>'
-      const message = `port ${port} for the ${name} is taken: ${advice}`
-      reject(new GraftError('ERR_PORT_TAKEN', message, { cause: error }))
-    })
-    server.listen(port, '127.0.0.1', () => server.close(() => done()))
-  })
 }
 
 export interface WorkerFlags {

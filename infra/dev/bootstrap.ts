@@ -1,6 +1,6 @@
 import { importAdapter } from '@graft/convert/import-adapter.ts'
 import { describeCheckpoint } from '@graft/runner/checkpoint/describe-checkpoint.ts'
-import { createRegistryClient } from '@graft/sdk/client/registry-client.ts'
+import { createRegistryClient, type RegistryClient } from '@graft/sdk/client/registry-client.ts'
 import { canonicalBytes } from '@graft/sdk/format/canonical-json.ts'
 import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import { importSigningKey, type SigningKey, signEnvelope } from '@graft/sdk/format/jws.ts'
@@ -101,15 +101,14 @@ export async function ensureSamples(
         `${packageOf(sample.name)}@1.0.0 in this state folder was made for another base: remove the folder, or start with --state <another>`,
       )
     if (found) continue
-    await publishSample(registryUrl, secrets.tokens[OPERATOR]!, key, base, sample)
+    await publishSample(operator, key, base, sample)
     published++
   }
   return published
 }
 
 async function publishSample(
-  registryUrl: string,
-  token: string,
+  operator: RegistryClient,
   key: SigningKey,
   base: BaseRecord,
   sample: Sample,
@@ -125,7 +124,7 @@ async function publishSample(
   })
   const statement = goldensStatement(name, await manifestDigest(manifest), sample.goldens)
   const goldens = await signEnvelope(canonicalBytes(statement), JWS_TYPES.attestation, [key])
-  const answer = await createRegistryClient({ url: registryUrl, token }).publish({
+  const answer = await operator.publish({
     manifest,
     safetensors,
     blobs: [{ digest: sample.goldens.logits.sha256, bytes: sample.logits }],

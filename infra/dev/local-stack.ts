@@ -2,20 +2,31 @@ import { join } from 'node:path'
 import { createNodeEdge } from '@graft/edge/node/create-node-edge.ts'
 import { createNodeRegistry } from '@graft/registry/node/create-node-registry.ts'
 import { importSigningKey } from '@graft/sdk/format/jws.ts'
-import { type Listening, listen } from './listen.ts'
+import { listen } from '../listen.ts'
 import type { DevOptions } from './options.ts'
 import { progress } from './progress.ts'
 import { startRunner } from './runner-process.ts'
 import { type Secrets, writeAtomically } from './secrets.ts'
-import { checkpointDir, diedWith, ISSUER, OPERATOR, RUNNER_ID, type Stack } from './stack.ts'
+import {
+  checkpointDir,
+  diedWith,
+  ISSUER,
+  localPort,
+  OPERATOR,
+  RUNNER_ID,
+  type Stack,
+} from './stack.ts'
+
+/** Answers under way get this long when the stack stops. */
+const DRAIN_MS = 5_000
 
 /** Registry and edge in this process, one runner in its own, all three on loopback ports. */
 export async function startStack(options: DevOptions, secrets: Secrets): Promise<Stack> {
   const { stateDir, ports } = options
-  const opened: { close(): void | Promise<void> }[] = []
+  const opened: (() => void | Promise<void>)[] = []
   // Last opened, first closed: the runner drains while edge and registry still answer.
   const close = async () => {
-    for (const part of opened.splice(0).reverse()) await part.close()
+    for (const part of opened.splice(0).reverse()) await part()
   }
   try {
     const registry = await createNodeRegistry({
@@ -23,8 +34,9 @@ export async function startStack(options: DevOptions, secrets: Secrets): Promise
       issuerName: ISSUER,
       setupCode: secrets.setupCode,
     })
-    opened.push(registry)
-    const registryServer = await keep(opened, listen('registry', registry.app, ports.registry))
+    opened.push(() => registry.close())
+    const registryServer = await listen(registry.app, localPort('registry', ports.registry))
+    opened.push(() => registryServer.drain(DRAIN_MS))
     progress(`registry  ${registryServer.url}`)
 
     const edge = await createNodeEdge({
@@ -37,8 +49,9 @@ export async function startStack(options: DevOptions, secrets: Secrets): Promise
         if (event['event'] === 'error') progress(`edge: ${JSON.stringify(event)}`)
       },
     })
-    opened.push(edge)
-    const edgeServer = await keep(opened, listen('edge', edge.app, ports.edge))
+    opened.push(() => edge.close())
+    const edgeServer = await listen(edge.app, localPort('edge', ports.edge))
+    opened.push(() => edgeServer.drain(DRAIN_MS))
     progress(`edge      ${edgeServer.url}`)
 
     const fleetKeyPath = join(stateDir, 'runner', 'fleet-key.json')
@@ -56,7 +69,7 @@ export async function startStack(options: DevOptions, secrets: Secrets): Promise
       },
       (line) => progress(`runner: ${line}`),
     )
-    opened.push({ close: () => runner.stop() })
+    opened.push(() => runner.stop())
     progress(`runner    ${runner.url}  graft-tiny, ${options.precision}`)
     return {
       registryUrl: registryServer.url,
@@ -69,13 +82,4 @@ export async function startStack(options: DevOptions, secrets: Secrets): Promise
     await close()
     throw error
   }
-}
-
-async function keep(
-  opened: { close(): void | Promise<void> }[],
-  server: Promise<Listening>,
-): Promise<Listening> {
-  const listening = await server
-  opened.push(listening)
-  return listening
 }

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import type { Address } from '../listen.ts'
 
 /** A registry, an edge and a runner that answer, wherever they run. */
 export interface Stack {
@@ -19,6 +20,13 @@ export const ISSUER = 'graft-local'
 export const RUNNER_ID = 'runner-1'
 
 export const checkpointDir = (samplesDir: string): string => join(samplesDir, 'base', 'graft-tiny')
+
+/** A loopback port of a local stack, as listen() takes it. */
+export const localPort = (name: string, port: number): Address => ({
+  port,
+  what: `port ${port} for the ${name}`,
+  advice: 'start with --port <another>',
+})
 
 export const diedWith = (part: string, ended: Promise<number | null>): Promise<string> =>
   ended.then((code) => `the ${part} ended with exit code ${code}`)
