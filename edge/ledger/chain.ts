@@ -1,13 +1,17 @@
 import { canonicalJson } from '@graft/sdk/format/canonical-json.ts'
 import type { LedgerEntry } from '@graft/sdk/protocol/ledger.ts'
-import { sha256Hex } from './sha256.ts'
+import { sha256 } from '@noble/hashes/sha2.js'
+import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 
 /** What the first entry of a book names as its predecessor. */
 export const GENESIS = ''
 
-/** sha256 of the canonical JSON of the entry without its hash. */
+/**
+ * sha256 of the canonical JSON of the entry without its hash. Without a wait, which WebCrypto does not offer: a book's
+ * transaction must not be left between reading the last hash and writing the next.
+ */
 export const entryHash = (entry: Omit<LedgerEntry, 'hash'>): string =>
-  `sha256:${sha256Hex(canonicalJson(entry))}`
+  `sha256:${bytesToHex(sha256(utf8ToBytes(canonicalJson(entry))))}`
 
 /**
  * Walks entries in order from `previous`.

@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { findBrokenEntry } from '@graft/edge/ledger/chain.ts'
-import { sha256Hex } from '@graft/edge/ledger/sha256.ts'
+import { entryHash, findBrokenEntry } from '@graft/edge/ledger/chain.ts'
 import { openSqliteBooks } from '@graft/edge/node/sqlite-books.ts'
+import { canonicalJson } from '@graft/sdk/format/canonical-json.ts'
 import { sha256 } from '@graft/sdk/format/digest.ts'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
@@ -49,10 +49,21 @@ it('finds a changed amount, a missing entry and a swapped order in a chain', asy
   books.close()
 })
 
-it('hashes like WebCrypto does', () =>
+const UNHASHED = {
+  id: 1,
+  type: 'top_up' as const,
+  at: '2026-01-01T00:00:00.000Z',
+  holdId: null,
+  requestId: null,
+  postings: [],
+  previous: '',
+}
+
+it('hashes an entry like WebCrypto does', () =>
   fc.assert(
     fc.asyncProperty(fc.string({ unit: 'binary', maxLength: 300 }), async (text) => {
-      expect(`sha256:${sha256Hex(text)}`).toBe(await sha256(text))
+      const entry = { ...UNHASHED, memo: text }
+      expect(entryHash(entry)).toBe(await sha256(canonicalJson(entry)))
     }),
     { numRuns: 300 },
   ))

@@ -1,31 +1,19 @@
-import { join } from 'node:path'
 import { type TenantBooks, tenantBook } from '@graft/edge/ledger/tenant-book.ts'
 import { type ErrorBody, GraftError } from '@graft/sdk/format/errors.ts'
 import { exportSigningKey, generateSigningKey } from '@graft/sdk/format/jws.ts'
-import { build } from 'esbuild'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
+import { bundleWorker } from '../bundle-worker.ts'
 import { createRegistryOfTests, ISSUER } from '../edge/helpers/registry.ts'
-
-const root = join(import.meta.dirname, '../..')
 
 /** The edge in workerd with Durable Objects in memory, and its books, called through it. */
 export async function openWorkerd() {
-  const bundled = await build({
-    entryPoints: [join(root, 'test/workers/edge-worker.ts')],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    target: 'es2022',
-    conditions: ['workerd', 'worker', 'browser'],
-    external: ['cloudflare:workers'],
-    loader: { '.sql': 'text' },
-  })
+  const bundle = await bundleWorker('test/workers/edge-worker.ts')
   const registry = await createRegistryOfTests()
   const fleetKey = await generateSigningKey()
   const object = (className: string) => ({ className, useSQLite: true })
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
-      modules: [{ type: 'ESModule', path: 'worker.mjs', contents: bundled.outputFiles[0]!.text }],
+      modules: [{ type: 'ESModule', path: 'worker.mjs', contents: bundle }],
       compatibilityDate: '2026-08-04',
       durableObjects: { TENANT_BOOKS: object('TenantBookObject'), FLEET: object('FleetObject') },
       durableObjectsPersist: false,

@@ -4,25 +4,18 @@ import type { BlobStore, Bytes } from '@graft/registry/stores/blob-store.ts'
 import type { Catalogue } from '@graft/registry/stores/catalogue.ts'
 import { type ErrorBody, GraftError } from '@graft/sdk/format/errors.ts'
 import { exportSigningKey, generateSigningKey } from '@graft/sdk/format/jws.ts'
-import { build } from 'esbuild'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
+import { bundleWorker } from '../bundle-worker.ts'
 
 const S3_CREDENTIALS = { accessKeyId: 'test', secretAccessKey: 'test-secret' }
 const root = join(import.meta.dirname, '../..')
 
 /** The registry in workerd with an empty D1 and R2 in memory, migrated; and its stores, called through it. */
 export async function openWorkerd(setupCode: string, issuerName: string) {
-  const bundled = await build({
-    entryPoints: [join(root, 'test/workers/registry-worker.ts')],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    target: 'es2022',
-    conditions: ['workerd', 'worker', 'browser'],
-  })
+  const bundle = await bundleWorker('test/workers/registry-worker.ts')
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
-      modules: [{ type: 'ESModule', path: 'worker.mjs', contents: bundled.outputFiles[0]!.text }],
+      modules: [{ type: 'ESModule', path: 'worker.mjs', contents: bundle }],
       compatibilityDate: '2026-08-04',
       d1Databases: { DB: 'registry' },
       r2Buckets: { BLOBS: { id: 'registry-blobs', s3Credentials: S3_CREDENTIALS } },

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { exportSigningKey, generateSigningKey } from '@graft/sdk/format/jws.ts'
-import { build } from 'esbuild'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 import { unstable_readConfig } from 'wrangler'
+import { bundleWorker } from '../bundle-worker.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 export const SETUP_CODE = 'let-me-in'
@@ -49,17 +49,7 @@ function workerOf(env: string | undefined, bundle: string, secrets: Record<strin
 
 /** The three Workers of wrangler.toml in one workerd, everything in memory, D1 migrated. */
 export async function openWorkers() {
-  const bundled = await build({
-    entryPoints: [join(ROOT, 'infra/worker.ts')],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    target: 'es2022',
-    conditions: ['workerd', 'worker', 'browser'],
-    external: ['cloudflare:workers'],
-    loader: { '.sql': 'text' },
-  })
-  const bundle = bundled.outputFiles[0]!.text
+  const bundle = await bundleWorker('infra/worker.ts')
   const newKey = async () => JSON.stringify(await exportSigningKey(await generateSigningKey()))
   const fleetKey = await generateSigningKey()
   const registrySecrets = { ISSUER_KEY: await newKey(), SETUP_CODE }
