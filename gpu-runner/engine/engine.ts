@@ -17,10 +17,28 @@ export interface EngineInfo {
   /** Most sequences open at once. */
   slots: number
   operations: OperationKind[]
-  precision: 'fp32' | 'fp16' | 'int8' | 'int4'
+  /** Of the base's linears. */
+  precision: 'fp32' | 'int8' | 'int4' | 'nf4'
+  /** Where the graph runs. */
+  execution: 'cpu' | 'webgpu'
+  /** Of keys and values held for open sequences. */
+  kvPrecision: 'fp32' | 'fp16' | 'int8'
+  /** Of adapters held in the bank. */
+  bankPrecision: 'fp32' | 'fp16' | 'int8'
   /** Changes whenever the arithmetic may: engine version, onnxruntime version, precision. */
   build: string
   bankBudgetBytes: number
+}
+
+/**
+ * Full blocks of a prompt that other sequences may have run before. A key names a block and all that stands before it:
+ * tenant salt, prepared base, adapters with weights, token ids.
+ */
+export interface PromptPrefix {
+  /** One key for each full block, first block first. */
+  keys: string[]
+  /** Tokens of one block. */
+  block: number
 }
 
 /** New tokens of one sequence in one step: a prompt chunk or the token just sampled. */
@@ -48,8 +66,16 @@ export interface Engine extends AsyncDisposable {
   load(adapter: LoadedAdapter): Promise<{ bytes: number }>
   /** @throws when an open sequence uses it: the caller pins. */
   unload(digest: Digest): Promise<void>
-  /** Opens a KV slot for a sequence run with a weighted sum of banked adapters; [] = the base alone. */
-  open(sequence: number, adapters: { digest: Digest; weight: number }[]): Promise<void>
+  /**
+   * Opens a KV slot for a sequence run with a weighted sum of banked adapters; [] = the base alone.
+   * @param prefix what may be taken from, and kept for, sequences with the same keys
+   * @returns tokens that stand in the slot already: whole blocks from the prompt's start, at most `keys.length` of them
+   */
+  open(
+    sequence: number,
+    adapters: { digest: Digest; weight: number }[],
+    prefix?: PromptPrefix,
+  ): Promise<{ cachedTokens: number }>
   close(sequence: number): Promise<void>
   /**
    * @throws ERR_PROMPT_TOO_LONG, ERR_REQUEST_INVALID for one row's sake, before anything is computed

@@ -59,6 +59,9 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     slots,
     operations: OPERATIONS,
     precision,
+    execution: 'cpu',
+    kvPrecision: 'fp32',
+    bankPrecision: 'fp32',
     build: `graft-onnx-${GRAPH_REVISION}+ort-${ORT_VERSION}+${precision}`,
     bankBudgetBytes,
   }
@@ -207,7 +210,11 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
       return { bytes: compiled.bytes }
     },
     unload: (digest) => exclusive(() => bank.unload(digest)),
-    open: (id, adapters) => exclusive(() => open(id, adapters)),
+    open: (id, adapters) =>
+      exclusive(() => {
+        open(id, adapters)
+        return { cachedTokens: 0 }
+      }),
     close: (id) => exclusive(() => close(id)),
     step: (rows) => exclusive(() => step(rows)),
     async [Symbol.asyncDispose]() {

@@ -45,6 +45,9 @@ export async function openReferenceEngine(options: ReferenceEngineOptions): Prom
     slots,
     operations: SUPPORTED,
     precision: 'fp32',
+    execution: 'cpu',
+    kvPrecision: 'fp32',
+    bankPrecision: 'fp32',
     build: 'graft-reference-1',
     bankBudgetBytes,
   }
@@ -133,6 +136,7 @@ export async function openReferenceEngine(options: ReferenceEngineOptions): Prom
       const terms = bind(adapters)
       const virtual = terms.flatMap(({ adapter }) => virtualTokens(adapter, config.hidden))
       sequences.set(id, { terms, past: pastOf(checkpoint, terms), virtual })
+      return { cachedTokens: 0 }
     },
     async close(id) {
       sequences.delete(id)

@@ -1,6 +1,6 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { ErrorCode } from '@graft/sdk/format/errors.ts'
-import type { EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
+import type { EngineInfo, LoadedAdapter, PromptPrefix, RowResult, StepRow } from '../engine.ts'
 import type { Precision } from '../graph/linear-weights.ts'
 
 export interface ThreadOptions {
@@ -16,7 +16,10 @@ export interface ThreadOptions {
 export interface Calls {
   load: { input: [LoadedAdapter]; output: { bytes: number } }
   unload: { input: [Digest]; output: undefined }
-  open: { input: [number, { digest: Digest; weight: number }[]]; output: undefined }
+  open: {
+    input: [number, { digest: Digest; weight: number }[], PromptPrefix | undefined]
+    output: { cachedTokens: number }
+  }
   close: { input: [number]; output: undefined }
   step: { input: [StepRow[]]; output: { rows: RowResult[]; ms: number } }
   dispose: { input: []; output: undefined }

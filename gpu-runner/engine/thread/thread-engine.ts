@@ -62,7 +62,7 @@ export async function openThreadEngine(options: ThreadOptions): Promise<Engine> 
     info,
     load: (adapter) => call('load', adapter),
     unload: (digest) => call('unload', digest),
-    open: (sequence, adapters) => call('open', sequence, adapters),
+    open: (sequence, adapters, prefix) => call('open', sequence, adapters, prefix),
     close: (sequence) => call('close', sequence),
     step: (rows) => call('step', rows),
     async [Symbol.asyncDispose]() {

@@ -42,6 +42,9 @@ export function createScriptedEngine(info: Partial<EngineInfo> = {}): ScriptedEn
     slots: 4,
     operations: ['low_rank'],
     precision: 'fp32',
+    execution: 'cpu',
+    kvPrecision: 'fp32',
+    bankPrecision: 'fp32',
     build: 'scripted@1',
     bankBudgetBytes: 1_000,
     ...info,
@@ -77,6 +80,7 @@ export function createScriptedEngine(info: Partial<EngineInfo> = {}): ScriptedEn
       for (const a of adapters) if (!engine.bank.has(a.digest)) throw new Error('not in the bank')
       open.set(sequence, { adapters, length: 0 })
       engine.events.push(`open ${sequence}`)
+      return { cachedTokens: 0 }
     },
     async close(sequence) {
       if (busy) throw new Error('close during a step')
