@@ -1,5 +1,5 @@
 import type { AdapterBank } from '../bank/adapter-bank.ts'
-import { GRAPH_ACTIVATIONS } from '../graph/decoder.ts'
+import { GRAPH_ACTIVATIONS } from '../graph/bottleneck-site.ts'
 import { PLACEMENTS } from '../graph/sites.ts'
 import { VARIANTS, type Variant } from '../graph/variants.ts'
 import { flags, floats, longs, type Ort } from './ort.ts'
