@@ -1,24 +1,17 @@
 import { adaptersDistinct } from './adapters-distinct.ts'
+import type { Bench } from './bench.ts'
+import { machine } from './machine.ts'
+import { preparePeers } from './prepare-peers.ts'
 
-export interface BenchOptions {
-  /** Stops after fewer repeats, so that it ends within a minute. */
-  quick: boolean
-  progress(line: string): void
+const BENCHES: Record<string, Bench> = {
+  'adapters-distinct': adaptersDistinct,
 }
-
-export interface Bench {
-  about: string
-  /** What --prepare would have to fetch or build. */
-  needs: string
-  run(options: BenchOptions): Promise<Record<string, unknown>>
-}
-
-const BENCHES: Record<string, Bench> = { 'adapters-distinct': adaptersDistinct }
 
 const usage = (): string =>
   [
-    'npm run bench -- <name> [--quick] [--json] [--prepare]',
-    ...Object.entries(BENCHES).map(([name, { about }]) => `  ${name}  ${about}`),
+    'npm run bench -- --prepare               installs the peers, once',
+    'npm run -s bench -- NAME --json [--quick]',
+    ...Object.entries(BENCHES).map(([name, { about }]) => `  ${name.padEnd(20)} ${about}`),
   ].join('\n')
 
 const FLAGS = ['--quick', '--json', '--prepare']
@@ -31,24 +24,26 @@ async function main(args: string[]): Promise<number> {
     return 2
   }
   const [name] = names
-  if (name === undefined) {
-    console.log(usage())
-    return 0
-  }
-  const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined
-  if (!bench) {
+  const bench = name !== undefined && Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined
+  if (name !== undefined && !bench) {
     console.error(`there is no bench ${JSON.stringify(name)}\n${usage()}`)
     return 2
   }
+  const progress = (line: string) => console.error(line)
   if (args.includes('--prepare')) {
-    console.error(`${name}: ${bench.needs}`)
+    if (bench) progress(`${name} needs ${bench.needs}`)
+    return preparePeers(progress)
+  }
+  if (!bench) {
+    console.log(usage())
     return 0
   }
-  const result = await bench.run({
-    quick: args.includes('--quick'),
-    progress: (line) => console.error(line),
-  })
-  console.log(JSON.stringify(result, null, args.includes('--json') ? 0 : 2))
+  const quick = args.includes('--quick')
+  const begin = performance.now()
+  const result = await bench.run({ quick, progress })
+  const seconds = Number(((performance.now() - begin) / 1000).toFixed(1))
+  const whole = { bench: name, ...result, quick, machine: machine(), seconds }
+  console.log(JSON.stringify(whole, null, args.includes('--json') ? 0 : 2))
   return 0
 }
 
