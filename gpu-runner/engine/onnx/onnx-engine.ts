@@ -4,7 +4,6 @@ import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { AdapterBank } from '../bank/adapter-bank.ts'
 import { compileAdapter } from '../bank/compile-adapter.ts'
-import { KvCache } from '../bank/kv-cache.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
 import { buildDecoder, EXTERNAL_NAME } from '../graph/decoder.ts'
@@ -13,8 +12,11 @@ import { VARIANTS, type Variant, widest } from '../graph/variants.ts'
 import { assertRow } from '../rules.ts'
 import { adapterFeeds } from './adapter-feeds.ts'
 import { baseFeeds, virtualFeeds } from './base-feeds.ts'
+import { HostKv } from './host-kv.ts'
+import type { KvStore } from './kv-store.ts'
 import { ORT_VERSION, type Ort, ort } from './ort.ts'
 import { planRuns, type Run, type RunRow } from './plan-runs.ts'
+import { positionsWanted, rowResults } from './row-results.ts'
 import type { Sequence } from './sequence.ts'
 
 export interface OnnxEngineOptions {
@@ -66,7 +68,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     bankBudgetBytes,
   }
   const bank = new AdapterBank(config, bankBudgetBytes)
-  const cache = new KvCache(config, slots)
+  const kv: KvStore = new HostKv(config, slots)
   const sequences = new Map<number, Sequence>()
   const freeSlots = Array.from({ length: slots }, (_, slot) => slot)
   const sessions = new Map<Variant, Promise<Ort.InferenceSession>>()
@@ -102,7 +104,10 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     throw new GraftError('ERR_INTERNAL', `sequence ${id} is not open`)
   }
 
-  const open = (id: number, adapters: { digest: Digest; weight: number }[]): void => {
+  const open = async (
+    id: number,
+    adapters: { digest: Digest; weight: number }[],
+  ): Promise<void> => {
     if (sequences.has(id)) throw new GraftError('ERR_INTERNAL', `sequence ${id} is open already`)
     if (freeSlots.length === 0)
       throw new GraftError('ERR_OVERLOADED', `all ${slots} sequence slots are in use`)
@@ -120,84 +125,62 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     }
     const adapter = binding.terms[0]?.adapter
     if (adapter?.prompt) sequence.pendingPrompt = adapter.prompt
-    for (const { layer, tokens, k, v } of adapter?.prefix ?? []) {
-      cache.reserve(tokens)
-      cache.append('k', layer, slot, 0, tokens, k)
-      cache.append('v', layer, slot, 0, tokens, v)
-      sequence.length = tokens
+    if (adapter?.prefix.length) {
+      await kv.write(slot, adapter.prefix)
+      sequence.length = adapter.prefix[0]!.tokens
     }
     sequences.set(id, sequence)
   }
 
-  const close = (id: number): void => {
+  const close = async (id: number): Promise<void> => {
     const sequence = sequences.get(id)
     if (!sequence) return
     sequences.delete(id)
     bank.unbind(sequence.binding)
-    if (sequence.poisoned) cache.clear(sequence.slot)
+    if (sequence.poisoned) await kv.clear(sequence.slot)
     freeSlots.push(sequence.slot)
   }
 
   const run = async (plan: Run): Promise<RowResult[]> => {
     const virtual = plan.rows.map((entry) => entry?.sequence.pendingPrompt?.tokens ?? 0)
-    const { take, takeRows } = positionsWanted(plan, virtual)
+    const wanted = positionsWanted(plan, virtual)
     const sequencesOfRun = plan.rows.map((entry) => entry?.sequence ?? null)
     const variant = widest(sequencesOfRun.map((sequence) => sequence?.binding.variant ?? 'base'))
     const feeds = {
-      ...baseFeeds(config, cache, plan, take),
+      ...baseFeeds(plan, wanted.take),
+      ...kv.feeds(plan),
       ...(VARIANTS[variant].rich ? virtualFeeds(config, plan) : {}),
-      ...adapterFeeds(bank, variant, sequencesOfRun, takeRows),
+      ...adapterFeeds(bank, variant, sequencesOfRun, wanted.takeRows),
     }
-    const outputs = await (await session(variant)).run(feeds)
-    const rowFloats = config.kvHeads * plan.tokens * config.headDim
-    for (let layer = 0; layer < config.layers; layer++)
-      for (const kind of ['k', 'v'] as const) {
-        const rows = outputs[`new.${layer}.${kind}`]!.data as Float32Array
-        for (const [b, entry] of plan.rows.entries())
-          if (entry)
-            cache.append(
-              kind,
-              layer,
-              entry.sequence.slot,
-              entry.sequence.length,
-              plan.tokens,
-              rows,
-              b * rowFloats,
-            )
-      }
+    const fetches = kv.fetches()
+    const graph = await session(variant)
+    const outputs = await (fetches ? graph.run(feeds, fetches) : graph.run(feeds))
+    const finite = kv.keep(plan, outputs)
     const logits = outputs['logits']!.data as Float32Array
-    // Whatever overflows earlier reaches the last layer's values as NaN: they tell also where no logits were asked for.
-    const values = outputs[`new.${config.layers - 1}.v`]!.data as Float32Array
-    let at = 0
-    return plan.rows.flatMap((entry, b) => {
-      if (!entry) return []
-      const { sequence } = entry
+    const results = rowResults(plan, wanted, logits, config.vocab, finite)
+    for (const result of results) {
+      const sequence = find(result.sequence)
       sequence.length += plan.tokens
       sequence.pendingPrompt = null
-      const count = takeRows.filter((row) => row === b).length
-      const own = logits.slice(at * config.vocab, (at + count) * config.vocab)
-      at += count
-      const finite =
-        isFinite32(own) && isFinite32(values.subarray(b * rowFloats, (b + 1) * rowFloats))
-      if (!finite) sequence.poisoned = true
-      return [{ sequence: sequence.id, logits: own, finite }]
-    })
+      if (!result.finite) sequence.poisoned = true
+    }
+    return results
   }
 
   const step = async (rows: StepRow[]): Promise<{ rows: RowResult[]; ms: number }> => {
     const begin = performance.now()
     const entries: RunRow[] = rows.map((row) => ({ row, sequence: find(row.sequence) }))
-    for (const { sequence, row } of entries) check(sequence, row)
+    for (const { sequence, row } of entries) await check(sequence, row)
     const results = new Map<number, RowResult>()
     for (const plan of planRuns(entries))
       for (const result of await run(plan)) results.set(result.sequence, result)
     return { rows: rows.map((row) => results.get(row.sequence)!), ms: performance.now() - begin }
   }
 
-  const check = (sequence: Sequence, row: StepRow): void => {
+  const check = async (sequence: Sequence, row: StepRow): Promise<void> => {
     const filled = sequence.length + (sequence.pendingPrompt?.tokens ?? 0)
     // Room for this step's own rows, before any view is taken.
-    cache.reserve(assertRow(info, row, filled))
+    await kv.reserve(assertRow(info, row, filled))
   }
 
   return {
@@ -211,8 +194,8 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     },
     unload: (digest) => exclusive(() => bank.unload(digest)),
     open: (id, adapters) =>
-      exclusive(() => {
-        open(id, adapters)
+      exclusive(async () => {
+        await open(id, adapters)
         return { cachedTokens: 0 }
       }),
     close: (id) => exclusive(() => close(id)),
@@ -221,29 +204,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
       await turn
       for (const created of sessions.values()) await (await created).release()
       sessions.clear()
+      await kv.dispose()
     },
   }
-}
-
-/** Indices into B * T whose logits are wanted, and the row of each. */
-function positionsWanted(plan: Run, virtual: number[]): { take: number[]; takeRows: number[] } {
-  const take: number[] = []
-  const takeRows: number[] = []
-  for (const [b, entry] of plan.rows.entries()) {
-    if (!entry || entry.row.logits === 'none') continue
-    const first = entry.row.logits === 'last' ? plan.tokens - 1 : virtual[b]!
-    for (let t = first; t < plan.tokens; t++) {
-      take.push(b * plan.tokens + t)
-      takeRows.push(b)
-    }
-  }
-  return { take, takeRows }
-}
-
-/** A plain loop: over a whole vocabulary a callback per value costs as much as a layer. */
-function isFinite32(values: Float32Array): boolean {
-  // v - v is 0 for every finite v, NaN for the others, and NaN survives the sum.
-  let sum = 0
-  for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!
-  return sum === 0
 }

@@ -1,0 +1,29 @@
+import type { Ort } from './ort.ts'
+import type { Run } from './plan-runs.ts'
+
+/** K and V of one layer for the positions that an adapter's prefix fills, each [kvHeads, tokens, headDim]. */
+export interface KvRows {
+  layer: number
+  tokens: number
+  k: Float32Array
+  v: Float32Array
+}
+
+/** Keys and values of the open sequences: where they are held, and how a run reads and extends them. */
+export interface KvStore {
+  /** Which slots one run may hold: those that stand beside each other, or any. */
+  readonly batches: 'neighbours' | 'any'
+  /** Makes room for `positions` in every slot. @throws ERR_PROMPT_TOO_LONG when there is no memory for them */
+  reserve(positions: number): Promise<void> | void
+  /** Writes positions 0.. of a slot. */
+  write(slot: number, rows: KvRows[]): Promise<void> | void
+  /** Inputs of the graph's attention. */
+  feeds(run: Run): Record<string, Ort.Tensor>
+  /** Outputs to ask for, and those that are written in place; undefined: all, each into memory of its own. */
+  fetches(): Record<string, Ort.Tensor | null> | undefined
+  /** Keeps what a run computed. @returns for each row of the run whether its values are finite */
+  keep(run: Run, outputs: Record<string, Ort.Tensor>): boolean[]
+  /** Zeroes a slot. Masked positions weigh 0, and 0 * NaN would still be NaN for the slot's next owner. */
+  clear(slot: number): Promise<void> | void
+  dispose(): Promise<void>
+}
