@@ -1,10 +1,16 @@
 import { adaptersDistinct } from './adapters-distinct.ts'
 import type { Bench } from './bench.ts'
+import { bottleneck } from './bottleneck.ts'
 import { machine } from './machine.ts'
+import { mixedMethods } from './mixed-methods.ts'
 import { preparePeers } from './prepare-peers.ts'
+import { unused } from './unused.ts'
 
 const BENCHES: Record<string, Bench> = {
   'adapters-distinct': adaptersDistinct,
+  bottleneck,
+  'mixed-methods': mixedMethods,
+  unused,
 }
 
 const usage = (): string =>
