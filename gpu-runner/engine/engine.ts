@@ -69,13 +69,14 @@ export interface Engine extends AsyncDisposable {
   /**
    * Opens a KV slot for a sequence run with a weighted sum of banked adapters; [] = the base alone.
    * @param prefix what may be taken from, and kept for, sequences with the same keys
-   * @returns tokens that stand in the slot already: whole blocks from the prompt's start, at most `keys.length` of them
+   * @returns tokens that stand in the slot already: whole blocks from the prompt's start, at most `keys.length` of them;
+   * whether the adapter's weights are part of the base that this sequence runs on
    */
   open(
     sequence: number,
     adapters: { digest: Digest; weight: number }[],
     prefix?: PromptPrefix,
-  ): Promise<{ cachedTokens: number }>
+  ): Promise<{ cachedTokens: number; merged?: boolean }>
   close(sequence: number): Promise<void>
   /**
    * @throws ERR_PROMPT_TOO_LONG, ERR_REQUEST_INVALID for one row's sake, before anything is computed

@@ -36,5 +36,13 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     ...options,
   }
   const baseDigest = options.baseDigest ?? (await describeCheckpoint(checkpointDir)).digest
-  return openThreadEngine({ checkpointDir, baseDigest, precision, slots, threads, bankBudgetBytes })
+  return openThreadEngine({
+    checkpointDir,
+    baseDigest,
+    precision,
+    slots,
+    threads,
+    bankBudgetBytes,
+    merge: null,
+  })
 }

@@ -10,6 +10,8 @@ export interface ThreadOptions {
   slots: number
   threads: number
   bankBudgetBytes: number
+  /** Folded into the base's weights before they are converted to the precision; null = the base as it is. */
+  merge: LoadedAdapter | null
 }
 
 /** Calls by name, as the Engine interface has them. */

@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { isGraftError } from '@graft/sdk/format/errors.ts'
 import { readCheckpoint } from '../../checkpoint/read-checkpoint.ts'
 import type { Engine, RowResult } from '../engine.ts'
+import { mergedCheckpoint } from '../merged/merged-checkpoint.ts'
 import { openOnnxEngine } from '../onnx/onnx-engine.ts'
 import type { Call, Failure, Reply, ThreadOptions } from './messages.ts'
 
@@ -31,7 +32,8 @@ const buffersOf = (output: unknown): ArrayBuffer[] =>
     .map(({ logits }) => logits.buffer as ArrayBuffer)
 
 try {
-  const checkpoint = await readCheckpoint(options.checkpointDir)
+  const base = await readCheckpoint(options.checkpointDir)
+  const checkpoint = options.merge ? mergedCheckpoint(base, options.merge) : base
   const engine = await openOnnxEngine({ ...options, checkpoint })
   port.on('message', async (call: Call) => {
     try {
