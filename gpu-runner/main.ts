@@ -8,6 +8,7 @@ import { type ServeOptions, serveRunner } from './serve.ts'
 const USAGE = `graft-runner --checkpoint <folder> --registry <url> --state <folder> --id <name> --fleet-key <file>
   [--edge <url>] [--port 8090] [--host 127.0.0.1] [--public-url <url>]
   [--precision fp32|int8|int4] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
+  [--bank-mib 1024] [--host-mib 1024]
 The fleet key is a private JWK in a file, or in GRAFT_FLEET_KEY.`
 
 const FLAGS = {
@@ -24,6 +25,8 @@ const FLAGS = {
   policy: { type: 'string', default: 'goldens' },
   slots: { type: 'string' },
   threads: { type: 'string' },
+  'bank-mib': { type: 'string' },
+  'host-mib': { type: 'string' },
   help: { type: 'boolean', default: false },
 } as const
 
@@ -55,13 +58,17 @@ async function readFleetKey(path: string | undefined): Promise<JsonWebKey> {
 }
 
 /** A number of at least 1, when the flag was given. */
-function atLeastOne(flag: 'slots' | 'threads', value: string | undefined) {
-  if (value === undefined) return {}
+function atLeastOne(
+  flag: 'slots' | 'threads' | 'bank-mib' | 'host-mib',
+  value: string | undefined,
+): number | undefined {
+  if (value === undefined) return undefined
   const number = Number(value)
-  if (!Number.isInteger(number) || number < 1)
-    throw usage(expected(`--${flag}`, 'a number of at least 1', value))
-  return { [flag]: number }
+  if (Number.isInteger(number) && number >= 1) return number
+  throw usage(expected(`--${flag}`, 'a number of at least 1', value))
 }
+
+const MIB = 2 ** 20
 
 async function parseOptions(args: string[]): Promise<ServeOptions> {
   const flags = readFlags(args)
@@ -74,6 +81,10 @@ async function parseOptions(args: string[]): Promise<ServeOptions> {
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw usage(expected('--port', 'a port number', flags.port))
   const publicUrl = flags['public-url']
+  const slots = atLeastOne('slots', flags.slots)
+  const threads = atLeastOne('threads', flags.threads)
+  const bankMib = atLeastOne('bank-mib', flags['bank-mib'])
+  const hostMib = atLeastOne('host-mib', flags['host-mib'])
   return {
     checkpoint: need('checkpoint'),
     registry: need('registry'),
@@ -86,8 +97,10 @@ async function parseOptions(args: string[]): Promise<ServeOptions> {
     fleetKey: await readFleetKey(flags['fleet-key']),
     precision: parsePrecision(flags.precision),
     policy: oneOf('policy', flags.policy, ['goldens', 'allow-unproven'] as const),
-    ...atLeastOne('slots', flags.slots),
-    ...atLeastOne('threads', flags.threads),
+    ...(slots === undefined ? {} : { slots }),
+    ...(threads === undefined ? {} : { threads }),
+    ...(bankMib === undefined ? {} : { bankBudgetBytes: bankMib * MIB }),
+    ...(hostMib === undefined ? {} : { limits: { hostBytes: hostMib * MIB } }),
     log: (event) => process.stderr.write(`${JSON.stringify({ at: new Date(), ...event })}\n`),
   }
 }

@@ -40,6 +40,8 @@ export interface ServeOptions {
   slots?: number
   /** Threads of the engine. @default what the engine chooses */
   threads?: number
+  /** Bytes of adapters in the engine's bank. @default what the engine chooses */
+  bankBudgetBytes?: number
   /** @default 'goldens' */
   policy?: AdmissionPolicy
   limits?: Partial<RunnerLimits>
@@ -91,7 +93,7 @@ function listen(server: ReturnType<typeof createAdaptorServer>, port: number, ho
 /** Opens the base, listens, and tells the edge. Resolves once requests can be answered. */
 export async function serveRunner(options: ServeOptions): Promise<ServedRunner> {
   const { checkpoint, state, id, host = '127.0.0.1', log } = options
-  const { precision = 'fp32', slots, threads } = options
+  const { precision = 'fp32', slots, threads, bankBudgetBytes } = options
   const clock = (): Date => new Date()
   const fleetKey = await importSigningKey(options.fleetKey)
   const key = await openKey(state)
@@ -102,6 +104,7 @@ export async function serveRunner(options: ServeOptions): Promise<ServedRunner> 
     precision,
     ...(slots === undefined ? {} : { slots }),
     ...(threads === undefined ? {} : { threads }),
+    ...(bankBudgetBytes === undefined ? {} : { bankBudgetBytes }),
   })
   const codec = await openTokenizer(checkpoint, engine.info.vocab)
   const runner = createRunner({
