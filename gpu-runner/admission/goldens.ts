@@ -2,7 +2,7 @@ import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { Goldens } from '@graft/sdk/format/manifest.ts'
 import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
-import { argmax } from '../sampling/sample.ts'
+import { argmax } from '../sampling/argmax.ts'
 import { type Deviation, judge, measure } from './compare.ts'
 
 /** [positions x vocab] logits of a prompt at ascending positions, from the adapter or from the base alone. */

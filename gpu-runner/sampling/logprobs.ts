@@ -1,3 +1,6 @@
+import { argmax } from './argmax.ts'
+import { expOfNegative } from './exp.ts'
+
 export interface TokenLogprobs {
   id: number
   logprob: number
@@ -9,18 +12,19 @@ export interface TokenLogprobs {
  * `count` of the most probable, best first, equals by id.
  */
 export function tokenLogprobs(logits: Float32Array, id: number, count: number): TokenLogprobs {
-  let peak = Number.NEGATIVE_INFINITY
-  for (const value of logits) if (value > peak) peak = value
+  const peak = logits[argmax(logits)]!
   let sum = 0
-  for (const value of logits) sum += Math.exp(value - peak)
+  for (let at = 0; at < logits.length; at++) sum += expOfNegative(logits[at]! - peak)
   const norm = peak + Math.log(sum)
   const top: number[] = []
+  let lowest = Number.NEGATIVE_INFINITY
   for (let at = 0; count > 0 && at < logits.length; at++) {
-    if (top.length === count && logits[at]! <= logits[top.at(-1)!]!) continue
+    if (top.length === count && logits[at]! <= lowest) continue
     let place = top.length
     while (place > 0 && logits[top[place - 1]!]! < logits[at]!) place--
     top.splice(place, 0, at)
     top.length = Math.min(top.length, count)
+    lowest = logits[top.at(-1)!]!
   }
   const row = (at: number) => ({ id: at, logprob: logits[at]! - norm })
   return { ...row(id), top: top.map(row) }

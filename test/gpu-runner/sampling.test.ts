@@ -1,7 +1,10 @@
 import { adjustLogits } from '@graft/runner/sampling/adjust-logits.ts'
+import { argmax } from '@graft/runner/sampling/argmax.ts'
+import { type Cuts, candidatesOf } from '@graft/runner/sampling/candidates.ts'
+import { expOfNegative } from '@graft/runner/sampling/exp.ts'
 import { tokenLogprobs } from '@graft/runner/sampling/logprobs.ts'
 import { randomUnit } from '@graft/runner/sampling/random.ts'
-import { argmax, sampleToken, tokenWeights } from '@graft/runner/sampling/sample.ts'
+import { sampleToken } from '@graft/runner/sampling/sample.ts'
 import { createStopMatcher } from '@graft/runner/sampling/stop-matcher.ts'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -9,7 +12,10 @@ import { describe, expect, it } from 'vitest'
 const open = { temperature: 1, topK: 0, topP: 1, minP: 0 }
 const still = { logitBias: {}, presencePenalty: 0, frequencyPenalty: 0, repetitionPenalty: 1 }
 const nothing = { prompt: new Set<number>(), output: new Map<number, number>() }
-const ids = (weights: Float64Array) => [...weights.keys()].filter((id) => weights[id]! > 0)
+const ids = (logits: Float32Array, cuts: Cuts) => {
+  const { count, ids: found } = candidatesOf(logits, cuts)
+  return [...found.subarray(0, count)]
+}
 
 describe('random numbers', () => {
   it('are SplitMix64: seed 0 starts with the published 0xe220a8397b1dcdaf', () => {
@@ -53,21 +59,21 @@ describe('sampling', () => {
   })
 
   it('top-k keeps k tokens, of equals the lowest ids', () => {
-    expect(ids(tokenWeights(logits, { ...open, topK: 1 }))).toEqual([1])
-    expect(ids(tokenWeights(logits, { ...open, topK: 3 }))).toEqual([1, 2, 4])
+    expect(ids(logits, { ...open, topK: 1 })).toEqual([1])
+    expect(ids(logits, { ...open, topK: 3 })).toEqual([1, 2, 4])
   })
 
   it('top-p keeps the fewest tokens that reach the mass', () => {
     const p = Float32Array.from([0.5, 0.3, 0.15, 0.05], Math.log)
-    expect(ids(tokenWeights(p, { ...open, topP: 0.4 }))).toEqual([0])
-    expect(ids(tokenWeights(p, { ...open, topP: 0.6 }))).toEqual([0, 1])
-    expect(ids(tokenWeights(p, { ...open, topP: 0.9 }))).toEqual([0, 1, 2])
-    expect(ids(tokenWeights(p, { ...open, topP: 1 }))).toEqual([0, 1, 2, 3])
+    expect(ids(p, { ...open, topP: 0.4 })).toEqual([0])
+    expect(ids(p, { ...open, topP: 0.6 })).toEqual([0, 1])
+    expect(ids(p, { ...open, topP: 0.9 })).toEqual([0, 1, 2])
+    expect(ids(p, { ...open, topP: 1 })).toEqual([0, 1, 2, 3])
   })
 
   it('min-p keeps what is at least that share of the most probable', () => {
     const p = Float32Array.from([0.5, 0.3, 0.15, 0.05], Math.log)
-    expect(ids(tokenWeights(p, { ...open, minP: 0.25 }))).toEqual([0, 1, 2])
+    expect(ids(p, { ...open, minP: 0.25 })).toEqual([0, 1, 2])
   })
 
   it('draws in proportion to the softmax at the temperature', () => {
@@ -77,7 +83,7 @@ describe('sampling', () => {
     for (const [i, share] of [0.6, 0.3, 0.1].entries())
       expect(counts[i]! / 10_000).toBeCloseTo(share, 1.5)
     // At half the temperature probabilities are squared: 36 : 9 : 1.
-    const sharp = tokenWeights(p, { ...open, temperature: 0.5 })
+    const { weights: sharp } = candidatesOf(p, { ...open, temperature: 0.5 })
     expect(sharp[1]! / sharp[0]!).toBeCloseTo(9 / 36, 5)
   })
 
@@ -91,21 +97,28 @@ describe('sampling', () => {
         (values, topK, topP) => {
           const row = Float32Array.from(values)
           const order = [...row.keys()].sort((a, b) => row[b]! - row[a]! || a - b)
-          expect(ids(tokenWeights(row, { ...open, topK }))).toEqual(
-            order.slice(0, topK).sort((a, b) => a - b),
-          )
-          const all = tokenWeights(row, open)
+          expect(ids(row, { ...open, topK })).toEqual(order.slice(0, topK).sort((a, b) => a - b))
+          const all = row.map((value) => Math.exp(value - Math.max(...row)))
           const total = all.reduce((a, b) => a + b, 0)
           let mass = 0
           let count = 0
           while (count < order.length && (count === 0 || mass < topP * total))
             mass += all[order[count++]!]!
-          expect(ids(tokenWeights(row, { ...open, topP }))).toEqual(
-            order.slice(0, count).sort((a, b) => a - b),
-          )
+          expect(ids(row, { ...open, topP })).toEqual(order.slice(0, count).sort((a, b) => a - b))
         },
       ),
     )
+  })
+
+  it('reads e^z to 1e-13 of it, over all of its range', () => {
+    fc.assert(
+      fc.property(fc.double({ min: -700, max: 0, noNaN: true }), (z) => {
+        expect(Math.abs(expOfNegative(z) / Math.exp(z) - 1)).toBeLessThan(1e-13)
+      }),
+    )
+    expect(expOfNegative(0)).toBe(1)
+    expect(expOfNegative(-1_000)).toBe(0)
+    expect(expOfNegative(Number.NEGATIVE_INFINITY)).toBe(0)
   })
 
   it('never picks a token that was cut, for any number in [0, 1)', () => {
