@@ -16,12 +16,15 @@ import { createAdapters } from './tiers/adapters.ts'
 import { createBank } from './tiers/bank.ts'
 import { createDiskCache } from './tiers/disk-cache.ts'
 import { createHostCache } from './tiers/host-cache.ts'
+import { createLoader } from './tiers/loader/loader.ts'
 import { createRegistrySource } from './tiers/registry-source.ts'
 import type { TextCodec } from './tokenizer/tokenizer.ts'
 
 export interface RunnerLimits extends SchedulerLimits {
-  /** Verified adapters kept in host memory. @default 1 GiB */
+  /** Verified adapters kept in host memory, downloads under way among them. @default 1 GiB */
   hostBytes: number
+  /** Files of the disk tier. @default 20 GiB */
+  diskBytes: number
   /** Largest adapter file that is pulled. @default 2 GiB */
   maxAdapterBytes: number
 }
@@ -63,7 +66,8 @@ export function createRunner(deps: RunnerDeps): Runner {
   const { id, engine, codec, key, clock, policy = 'goldens', limits = {}, onDefect } = deps
   const metrics = createMetrics()
   const now = (): number => clock().getTime()
-  const disk = createDiskCache(deps.cacheFolder)
+  const disk = createDiskCache(deps.cacheFolder, limits.diskBytes ?? 20 * GIB)
+  const host = createHostCache(limits.hostBytes ?? GIB)
   const scheduler = createScheduler({
     engine,
     now,
@@ -78,12 +82,12 @@ export function createRunner(deps: RunnerDeps): Runner {
     engine,
     scheduler,
     bank: createBank(engine),
-    host: createHostCache(limits.hostBytes ?? GIB),
+    host,
+    loader: createLoader(deps.baseTensors),
     admission: createAdmission({ engine: engine.info, disk, key, policy, clock }),
     disk,
     now,
     source: createRegistrySource(deps.registry),
-    base: deps.baseTensors,
     maxAdapterBytes: limits.maxAdapterBytes ?? 2 * GIB,
     onLoad({ from, ms }) {
       metrics.count('graft_adapter_loads_total', { from })
@@ -104,6 +108,12 @@ export function createRunner(deps: RunnerDeps): Runner {
     adapters.residency().reduce((n, { tier, bytes }) => n + (tier === 'bank' ? bytes : 0), 0)
   metrics.gauge('graft_bank_bytes', 'Bytes of admitted adapters in the bank.', bankBytes)
   metrics.gauge('graft_bank_budget_bytes', 'The bank.', () => engine.info.bankBudgetBytes)
+  metrics.gauge(
+    'graft_host_bytes',
+    'Adapters in host memory or on their way.',
+    () => host.usedBytes,
+  )
+  metrics.gauge('graft_disk_bytes', 'Files of the disk tier.', () => disk.usedBytes)
 
   const status = (): RunnerStatus => ({
     id,
@@ -228,6 +238,7 @@ export function createRunner(deps: RunnerDeps): Runner {
     async [Symbol.asyncDispose]() {
       draining = true
       await scheduler[Symbol.asyncDispose]()
+      await adapters[Symbol.asyncDispose]()
     },
   }
 }

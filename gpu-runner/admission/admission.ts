@@ -9,7 +9,7 @@ import {
   statementBytes,
 } from '@graft/sdk/format/statements.ts'
 import type { EngineInfo } from '../engine/engine.ts'
-import type { VerifiedRecord } from '../tiers/adapter-bytes.ts'
+import { type AdapterFacts, labelOf } from '../tiers/adapter-facts.ts'
 import type { DiskCache } from '../tiers/disk-cache.ts'
 import { type GoldensReport, reproduceGoldens, type Score } from './goldens.ts'
 
@@ -31,22 +31,18 @@ const NOTES = 'admissions'
  * What can be refused without running anything.
  * @throws ERR_BASE_MISMATCH, ERR_OPERATION_UNSUPPORTED
  */
-export function checkFit(
-  { manifest }: VerifiedRecord,
-  manifestBase: Digest,
-  engine: EngineInfo,
-): void {
-  const label = `${manifest.name}@${manifest.version}`
-  if (manifestBase !== engine.base.digest)
+export function checkFit(facts: AdapterFacts, engine: EngineInfo): void {
+  const { base, operations } = facts
+  if (base.digest !== engine.base.digest)
     throw new GraftError(
       'ERR_BASE_MISMATCH',
-      `${label} must be made for base ${engine.base.name} (${engine.base.digest}), got ${manifest.base.name} (${manifestBase})`,
+      `${labelOf(facts)} must be made for base ${engine.base.name} (${engine.base.digest}), got ${base.name} (${base.digest})`,
     )
-  const missing = manifest.operations.find(({ op }) => !engine.operations.includes(op))
+  const missing = operations.find(({ op }) => !engine.operations.includes(op))
   if (missing)
     throw new GraftError(
       'ERR_OPERATION_UNSUPPORTED',
-      `${label} needs ${missing.op} at ${missing.site}, which this runner does not support (it has ${engine.operations.join(', ')})`,
+      `${labelOf(facts)} needs ${missing.op} at ${missing.site}, which this runner does not support (it has ${engine.operations.join(', ')})`,
     )
 }
 
@@ -65,7 +61,7 @@ export interface Admission {
    * Reproduces the goldens and signs what came out.
    * @throws ERR_ADMISSION_FAILED
    */
-  prove(record: VerifiedRecord, logits: Uint8Array | null, score: Score): Promise<AdmissionResult>
+  prove(facts: AdapterFacts, logits: Uint8Array | null, score: Score): Promise<AdmissionResult>
 }
 
 export function createAdmission({ engine, disk, key, policy, clock }: AdmissionDeps): Admission {
@@ -98,13 +94,12 @@ export function createAdmission({ engine, disk, key, policy, clock }: AdmissionD
       return result && (result.proven || policy === 'allow-unproven') ? result : null
     },
 
-    async prove(record, logits, score) {
-      const { digest, goldens, manifest } = record
-      const label = `${manifest.name}@${manifest.version}`
+    async prove(facts, logits, score) {
+      const { digest, goldens, name } = facts
       if ((!goldens || !logits) && policy === 'goldens')
         throw new GraftError(
           'ERR_ADMISSION_FAILED',
-          `goldens: ${label} has none, and this runner serves only what it can prove; publish it with goldens or start the runner with --policy allow-unproven`,
+          `goldens: ${labelOf(facts)} has none, and this runner serves only what it can prove; publish it with goldens or start the runner with --policy allow-unproven`,
         )
       const report =
         goldens && logits ? await reproduceGoldens(goldens, logits, engine, score) : null
@@ -115,13 +110,13 @@ export function createAdmission({ engine, disk, key, policy, clock }: AdmissionD
         goldens: report,
         at: clock().toISOString(),
       }
-      const statement = createStatement(manifest.name, digest, ADMISSION_PREDICATE, result)
+      const statement = createStatement(name, digest, ADMISSION_PREDICATE, result)
       const envelope = await signEnvelope(statementBytes(statement), 'graft-attestation+jws', [key])
-      await disk.putNote(
-        NOTES,
-        await note(digest),
-        new TextEncoder().encode(JSON.stringify(envelope)),
-      )
+      const bytes = new TextEncoder().encode(JSON.stringify(envelope))
+      // What cannot be kept is proven again after a restart; it is proven all the same.
+      await disk
+        .putNote(NOTES, await note(digest), bytes)
+        .catch((e) => process.emitWarning(`the disk tier cannot keep an admission: ${e}`))
       return result
     },
   }

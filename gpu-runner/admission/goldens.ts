@@ -1,5 +1,5 @@
 import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
-import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import type { Goldens } from '@graft/sdk/format/manifest.ts'
 import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
 import { argmax } from '../sampling/argmax.ts'
@@ -48,11 +48,24 @@ function openLogits(blob: Uint8Array, vocab: number) {
 const best = (logits: Float32Array, at: number, vocab: number): number =>
   argmax(logits.subarray(at * vocab, (at + 1) * vocab))
 
-/** Settles both before it throws: a row still running would hold on to an adapter that is being taken out. */
-async function both(score: Score, tokenIds: number[], positions: number[]) {
-  return values(
-    await Promise.allSettled([score(tokenIds, true, positions), score(tokenIds, false, positions)]),
-  ) as [Float32Array, Float32Array]
+/**
+ * Logits [adapted, base] of prompt `index`. Settles both before it throws: a row still running would hold on to an
+ * adapter that is being taken out.
+ */
+async function both(score: Score, index: number, tokenIds: number[], positions: number[]) {
+  const results = await Promise.allSettled([
+    score(tokenIds, true, positions),
+    score(tokenIds, false, positions),
+  ])
+  const [adapted] = results
+  // Weights that are finite and still overflow: the adapter's own fault, and no reason to try again.
+  if (
+    adapted.status === 'rejected' &&
+    isGraftError(adapted.reason) &&
+    adapted.reason.code === 'ERR_NON_FINITE'
+  )
+    refuse(`prompt ${index}: adapted logits must be finite, and the adapter's weights overflow`)
+  return values(results) as [Float32Array, Float32Array]
 }
 
 function values<T>(results: PromiseSettledResult<T>[]): T[] {
@@ -73,7 +86,7 @@ async function checkGreedy(
   const { tokenIds, greedy } = prompt
   const ids = [...tokenIds, ...greedy.tokenIds]
   const positions = greedy.tokenIds.map((_, i) => tokenIds.length - 1 + i)
-  const [adapted, base] = await both(score, ids, positions)
+  const [adapted, base] = await both(score, index, ids, positions)
   let proven = 0
   for (const [i, want] of greedy.tokenIds.entries()) {
     if (greedy.margins[i]! < margin) continue
@@ -113,7 +126,7 @@ export async function reproduceGoldens(
       base: want(`base.${i}`, positions.length),
       adapted: want(`adapted.${i}`, positions.length),
     }
-    const [adapted, base] = await both(score, tokenIds, positions)
+    const [adapted, base] = await both(score, i, tokenIds, positions)
     const deviation = measure({ base, adapted }, pair)
     const still = pair.base.every((value, at) => value === pair.adapted[at])
     const wrong = still && precision !== 'fp32' ? null : judge(deviation, precision)

@@ -1,4 +1,3 @@
-import { baseDigest } from '@graft/sdk/format/base-identity.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import { OPERATIONS } from '@graft/sdk/format/operations.ts'
@@ -7,10 +6,12 @@ import { type Admission, type AdmissionResult, checkFit } from '../admission/adm
 import { scorePrompt } from '../admission/score.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
-import { type VerifiedAdapter, verifyRecord } from './adapter-bytes.ts'
+import type { AdapterFacts } from './adapter-facts.ts'
 import type { Bank } from './bank.ts'
 import { type FetchDeps, fetchAdapter, fetchBlob } from './fetch-adapter.ts'
-import type { HostCache } from './host-cache.ts'
+import type { HostAdapter } from './host-cache.ts'
+import { listDisk } from './list-disk.ts'
+import { rememberer } from './remember.ts'
 import { createShareWork } from './share-work.ts'
 
 export interface Lease {
@@ -22,7 +23,7 @@ export interface Lease {
   release(): void
 }
 
-export interface Adapters {
+export interface Adapters extends AsyncDisposable {
   /**
    * Brings adapters through every tier into the bank, admitted and pinned.
    * @throws what is wrong with an adapter, or why it cannot be had
@@ -37,10 +38,9 @@ export interface AdaptersDeps extends FetchDeps {
   engine: Engine
   scheduler: Scheduler
   bank: Bank
-  host: HostCache
   admission: Admission
   now: () => number
-  onLoad?: (load: { digest: Digest; from: 'host' | 'disk' | 'registry'; ms: number }) => void
+  onLoad?: (load: { digest: Digest; from: 'disk' | 'registry'; ms: number }) => void
   onAdmission?: (outcome: 'recalled' | 'proven' | 'unproven' | 'refused') => void
 }
 
@@ -50,64 +50,74 @@ const RIGHTS = ['ERR_UNAUTHENTICATED', 'ERR_TOKEN_EXPIRED', 'ERR_FORBIDDEN', 'ER
 /** How long a refusal stands: goldens cost engine time, and a caller who insists must not buy it again each second. */
 const REFUSAL_MS = 60_000
 
+/** Adapters whose facts and admission are remembered; what is forgotten is read and proven again. */
+const REMEMBERED = 10_000
+
 export function createAdapters(deps: AdaptersDeps): Adapters {
-  const { engine, scheduler, bank, host, admission, disk, now, onLoad, onAdmission } = deps
-  const shareFetch = createShareWork<string, VerifiedAdapter>()
-  const shareAdmission = createShareWork<string, AdmissionResult>()
-  const admitted = new Map<Digest, AdmissionResult>()
-  const onDisk = new Map<Digest, number>()
-  const refused = new Map<Digest, { error: GraftError; until: number }>()
-  void listDisk()
+  const { engine, scheduler, bank, host, admission, disk, loader, now, onLoad, onAdmission } = deps
+  const shareFetch = createShareWork<Digest, void>()
+  const shareAdmission = createShareWork<Digest, AdmissionResult>()
+  const known = rememberer<Digest, AdapterFacts>(REMEMBERED)
+  const admitted = rememberer<Digest, AdmissionResult>(REMEMBERED)
+  const refused = rememberer<Digest, { error: GraftError; until: number }>(REMEMBERED)
+  const onDisk = new Map<Digest, AdapterFacts['file']>()
+  const writing = new Set<Promise<void>>()
+  void listDisk(disk, onDisk)
 
-  /** Records of earlier runs, so that the edge sees a restarted runner's disk. */
-  async function listDisk(): Promise<void> {
-    for (const name of await disk.notes('records').catch(() => [])) {
-      const bytes = await disk.note('records', name).catch(() => null)
-      const record = bytes && (await verifyRecord(bytes, name as Digest).catch(() => null))
-      if (record) onDisk.set(record.digest, record.file.size)
-    }
-  }
-
-  async function fetchOnce(pull: AdapterPull, signal: AbortSignal): Promise<VerifiedAdapter> {
+  async function fetchOnce(pull: AdapterPull, signal: AbortSignal): Promise<void> {
     const started = performance.now()
-    const held = host.get(pull.digest)
-    if (held) return held
-    const adapter = await fetchAdapter(deps, pull.digest, pull.capability, signal)
-    checkFit(adapter, await baseDigest(adapter.manifest.base), engine.info)
-    host.put(adapter)
-    onDisk.set(adapter.digest, adapter.file.size)
-    onLoad?.({ digest: pull.digest, from: adapter.from, ms: performance.now() - started })
-    return adapter
+    const { digest, capability } = pull
+    const task = {
+      digest,
+      capability,
+      known: known.get(digest),
+      wantGoldens: !admitted.get(digest),
+      check: (facts: AdapterFacts) => checkFit(facts, engine.info),
+    }
+    const { facts, from, kept } = await fetchAdapter(deps, task, signal)
+    known.set(digest, facts)
+    onDisk.set(digest, facts.file)
+    writing.add(kept)
+    kept.finally(() => writing.delete(kept))
+    onLoad?.({ digest, from, ms: performance.now() - started })
   }
 
-  /** Shares a load with whoever asks for the same bytes; a right that was refused is not held against another's. */
-  async function fetchShared(pull: AdapterPull, signal: AbortSignal): Promise<VerifiedAdapter> {
-    const held = host.get(pull.digest)
-    if (held) return held
-    let mine = false
-    try {
-      return await shareFetch(pull.digest, signal, (shared) => {
-        mine = true
-        return fetchOnce(pull, shared)
-      })
-    } catch (e) {
-      if (mine || !isGraftError(e) || !RIGHTS.includes(e.code)) throw e
-      return fetchOnce(pull, signal)
+  /**
+   * Brings an adapter into host memory and holds it there. Shares a load with whoever asks for the same bytes; a right
+   * that was refused is not held against another's.
+   */
+  async function hold(
+    pull: AdapterPull,
+    signal: AbortSignal,
+  ): Promise<{ adapter: HostAdapter; release: () => void }> {
+    for (;;) {
+      const held = host.use(pull.digest)
+      if (held) return held
+      let mine = false
+      try {
+        await shareFetch(pull.digest, signal, (shared) => {
+          mine = true
+          return fetchOnce(pull, shared)
+        })
+      } catch (e) {
+        if (mine || !isGraftError(e) || !RIGHTS.includes(e.code)) throw e
+        await fetchOnce(pull, signal)
+      }
     }
   }
 
   async function prove(
-    adapter: VerifiedAdapter,
+    facts: AdapterFacts,
     pull: AdapterPull,
     tenant: string,
     signal: AbortSignal,
   ): Promise<AdmissionResult> {
-    const { goldens, digest } = adapter
+    const { goldens, digest } = facts
     const blob = goldens && { digest: goldens.logits.sha256, size: goldens.logits.size }
-    const logits = blob && (await fetchBlob(deps, blob, pull.capability, signal)).bytes
+    const logits = blob && (await fetchBlob(deps, blob, pull.capability, signal))
     const requestId = `admission:${pull.label}`
     const { vocab } = engine.info
-    return admission.prove(adapter, logits, (tokenIds, adapted, positions) => {
+    return admission.prove(facts, logits, (tokenIds, adapted, positions) => {
       const job = {
         requestId,
         tenant,
@@ -120,42 +130,42 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
     })
   }
 
+  /** @param facts of an adapter that the caller has pinned in the bank */
   async function admit(
-    adapter: VerifiedAdapter,
+    facts: AdapterFacts,
     pull: AdapterPull,
     tenant: string,
     signal: AbortSignal,
   ): Promise<void> {
-    const { digest } = adapter
-    if (admitted.has(digest)) return
-    const no = refused.get(digest)
-    if (no && no.until > now()) throw no.error
+    const { digest } = facts
+    if (admitted.get(digest)) return
     await shareAdmission(digest, signal, async (shared) => {
-      const known = admitted.get(digest) ?? (await admission.recall(digest))
       // A pin of its own: who asked may leave while the goldens still run.
-      const unpin = await bank.pin(adapter.loaded, shared)
+      const own = bank.use(digest)
       try {
-        const result = known ?? (await prove(adapter, pull, tenant, shared))
+        const recalled = admitted.get(digest) ?? (await admission.recall(digest))
+        const result = recalled ?? (await prove(facts, pull, tenant, shared))
         admitted.set(digest, result)
-        onAdmission?.(known ? 'recalled' : result.proven ? 'proven' : 'unproven')
+        onAdmission?.(recalled ? 'recalled' : result.proven ? 'proven' : 'unproven')
         return result
       } catch (e) {
         if (isGraftError(e) && e.code === 'ERR_ADMISSION_FAILED') {
           onAdmission?.('refused')
           // Dropped, so that goldens signed meanwhile are seen when it is asked for again.
           host.remove(digest)
+          known.delete(digest)
           refused.set(digest, { error: e, until: now() + REFUSAL_MS })
         }
         throw e
       } finally {
-        unpin()
+        own?.release()
       }
     })
   }
 
-  function assertComposable(adapter: VerifiedAdapter, pull: AdapterPull, count: number): void {
+  function assertComposable(facts: AdapterFacts, pull: AdapterPull, count: number): void {
     if (count === 1 && Number(pull.weight) === 1) return
-    const single = adapter.loaded.operations.find(({ op }) => !OPERATIONS[op].composable)
+    const single = facts.operations.find(({ op }) => !OPERATIONS[op].composable)
     if (single)
       throw new GraftError(
         'ERR_NOT_COMPOSABLE',
@@ -163,22 +173,45 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
       )
   }
 
+  /** What stands in the bank and was admitted needs no other tier. */
+  function useResident(pull: AdapterPull) {
+    return admitted.get(pull.digest) ? bank.use(pull.digest) : null
+  }
+
+  async function load(
+    pull: AdapterPull,
+    count: number,
+    signal: AbortSignal,
+  ): Promise<{ facts: AdapterFacts; release: () => void }> {
+    const { adapter, release } = await hold(pull, signal)
+    const { facts, record, file } = adapter
+    try {
+      assertComposable(facts, pull, count)
+      const tensors = () => loader.run('convert', record, facts.digest, file)
+      return { facts, release: await bank.pin(facts, tensors, signal) }
+    } finally {
+      release()
+    }
+  }
+
   async function acquireOne(
     pull: AdapterPull,
     count: number,
     tenant: string,
     signal: AbortSignal,
-  ): Promise<{ adapter: VerifiedAdapter; unpin: () => void }> {
-    const adapter = await fetchShared(pull, signal)
-    assertComposable(adapter, pull, count)
-    const unpin = await bank.pin(adapter.loaded, signal)
+  ): Promise<{ facts: AdapterFacts; release: () => void }> {
+    signal.throwIfAborted()
+    const no = refused.get(pull.digest)
+    if (no && no.until > now()) throw no.error
+    const held = useResident(pull) ?? (await load(pull, count, signal))
     try {
-      await admit(adapter, pull, tenant, signal)
-      return { adapter, unpin }
+      assertComposable(held.facts, pull, count)
+      await admit(held.facts, pull, tenant, signal)
+      return held
     } catch (e) {
-      unpin()
+      held.release()
       // What was refused must not stand where a later bug could use it. While others still prove it, it is pinned.
-      if (!admitted.has(pull.digest)) await bank.evict(pull.digest)
+      if (!admitted.get(pull.digest)) await bank.evict(pull.digest)
       throw e
     }
   }
@@ -202,7 +235,7 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
     )
     const held = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
     const release = (): void => {
-      for (const { unpin } of held) unpin()
+      for (const one of held) one.release()
     }
     const failed = results.find((result) => result.status === 'rejected')
     if (failed) {
@@ -211,7 +244,7 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
     }
     return {
       adapters: pulls.map(({ digest, weight }) => ({ digest, weight: Number(weight) })),
-      virtualTokens: Math.max(0, ...held.map(({ adapter }) => virtualTokens(adapter))),
+      virtualTokens: Math.max(0, ...held.map(({ facts }) => facts.virtualTokens)),
       release,
     }
   }
@@ -227,16 +260,20 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
     },
     residency() {
       const found = new Map<Digest, AdapterResidency>()
-      for (const [digest, bytes] of onDisk) found.set(digest, { digest, tier: 'disk', bytes })
+      for (const [digest, file] of onDisk)
+        if (disk.has(file.digest)) found.set(digest, { digest, tier: 'disk', bytes: file.size })
+        // Still being written, or evicted: the next load says which.
+        else if (writing.size === 0) onDisk.delete(digest)
       for (const { digest, bytes } of host.entries())
         found.set(digest, { digest, tier: 'host', bytes })
       // Being in the bank is not enough to be called: the goldens may still be running.
       for (const { digest, bytes } of bank.entries())
-        if (admitted.has(digest)) found.set(digest, { digest, tier: 'bank', bytes })
+        if (admitted.get(digest)) found.set(digest, { digest, tier: 'bank', bytes })
       return [...found.values()]
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(writing)
+      await loader[Symbol.asyncDispose]()
     },
   }
 }
-
-const virtualTokens = ({ loaded }: VerifiedAdapter): number =>
-  Math.max(0, ...loaded.operations.map((op) => ('virtualTokens' in op ? op.virtualTokens : 0)))

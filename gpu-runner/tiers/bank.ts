@@ -1,17 +1,25 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import type { Engine, LoadedAdapter } from '../engine/engine.ts'
+import type { AdapterFacts } from './adapter-facts.ts'
+import { ByteBudget } from './byte-budget.ts'
 
-/** What stands in the engine's bank. An adapter with a pin is never evicted; others leave least recently used first. */
+/** What stands in the engine's bank. An adapter with a pin is never evicted; others leave in the order of ByteBudget. */
 export interface Bank {
+  /** Pins an adapter that is resident; null when it is not. */
+  use(digest: Digest): { facts: AdapterFacts; release: () => void } | null
   /**
-   * Makes the adapter resident and pins it; the function takes the pin away.
-   * Waits for others to leave when all of the bank is pinned.
+   * Makes the adapter resident and pins it; the function takes the pin away. Room is made before its tensors are
+   * asked for. Waits for others to leave when all of the bank is pinned.
    * @throws ERR_BANK_FULL after waitMs, and what the engine refuses
    */
-  pin(adapter: LoadedAdapter, signal: AbortSignal): Promise<() => void>
+  pin(
+    facts: AdapterFacts,
+    tensors: () => Promise<LoadedAdapter>,
+    signal: AbortSignal,
+  ): Promise<() => void>
   has(digest: Digest): boolean
-  /** Takes an adapter out that must not be used. It must have no pins. */
+  /** Takes an adapter out that must not be used. One with a pin stays. */
   evict(digest: Digest): Promise<void>
   entries(): { digest: Digest; bytes: number; pins: number }[]
 }
@@ -19,16 +27,12 @@ export interface Bank {
 /** Longer than most answers of a small model; past it another runner is the better place. */
 export const BANK_WAIT_MS = 10_000
 
-interface Entry {
-  digest: Digest
-  bytes: number
-  pins: number
-}
-
 export function createBank(engine: Engine, options: { waitMs?: number } = {}): Bank {
   const { waitMs = BANK_WAIT_MS } = options
-  /** In order of use: the first is the one to leave. */
-  const entries = new Map<Digest, Entry>()
+  const budget = new ByteBudget<Digest>(engine.info.bankBudgetBytes)
+  const resident = new Map<Digest, AdapterFacts>()
+  /** Bytes in the bank per byte of f32, by kinds of operations, as the engine told them last. */
+  const growth = new Map<string, number>()
   const waiters = new Set<() => void>()
   let queue: Promise<unknown> = Promise.resolve()
 
@@ -39,25 +43,34 @@ export function createBank(engine: Engine, options: { waitMs?: number } = {}): B
     return result
   }
 
-  const take = (entry: Entry): (() => void) => {
-    entry.pins++
-    entries.delete(entry.digest)
-    entries.set(entry.digest, entry)
-    let taken = true
-    return () => {
-      if (!taken) return
-      taken = false
-      if (--entry.pins === 0) for (const wake of waiters) wake()
+  const use: Bank['use'] = (digest) => {
+    const facts = resident.get(digest)
+    const unpin = budget.pin(digest)
+    if (!facts || !unpin) return null
+    return {
+      facts,
+      release: () => {
+        unpin()
+        for (const wake of waiters) wake()
+      },
     }
   }
 
-  async function makeRoom(signal: AbortSignal, until: number): Promise<void> {
-    for (const entry of entries.values()) {
-      if (entry.pins > 0) continue
-      entries.delete(entry.digest)
-      await engine.unload(entry.digest)
-      return
-    }
+  async function unload(digest: Digest): Promise<void> {
+    resident.delete(digest)
+    budget.remove(digest)
+    await engine.unload(digest)
+  }
+
+  /** Takes the next one out. @returns false when all that is left is pinned */
+  async function evictNext(): Promise<boolean> {
+    const digest = budget.next()
+    if (digest === undefined) return false
+    await unload(digest)
+    return true
+  }
+
+  async function waitForRoom(signal: AbortSignal, until: number): Promise<void> {
     const left = until - performance.now()
     if (left <= 0)
       throw new GraftError(
@@ -78,39 +91,54 @@ export function createBank(engine: Engine, options: { waitMs?: number } = {}): B
     })
   }
 
-  async function load(adapter: LoadedAdapter, signal: AbortSignal): Promise<Entry> {
+  /**
+   * What the engine will ask for is known from its last answer for such operations. Made free beforehand, so that
+   * tensors never stand beside a full bank and the engine need not refuse what it has just compiled.
+   */
+  async function makeRoom(bytes: number): Promise<void> {
+    while (budget.used + bytes > budget.limit && (await evictNext()));
+  }
+
+  async function load(
+    facts: AdapterFacts,
+    tensors: () => Promise<LoadedAdapter>,
+    signal: AbortSignal,
+  ): Promise<void> {
     const until = performance.now() + waitMs
+    const kinds = facts.operations.map(({ op }) => op).join()
+    await makeRoom(facts.f32Bytes * (growth.get(kinds) ?? 1))
     for (;;) {
       signal.throwIfAborted()
       try {
-        const { bytes } = await engine.load(adapter)
-        const entry = { digest: adapter.digest, bytes, pins: 0 }
-        entries.set(adapter.digest, entry)
-        return entry
+        const { bytes } = await engine.load(await tensors())
+        budget.add(facts.digest, bytes)
+        resident.set(facts.digest, facts)
+        growth.set(kinds, bytes / Math.max(facts.f32Bytes, 1))
+        return
       } catch (e) {
         // With an empty bank no eviction helps: the adapter is larger than all of it.
-        if (!isGraftError(e) || e.code !== 'ERR_BANK_FULL' || entries.size === 0) throw e
-        await makeRoom(signal, until)
+        if (!isGraftError(e) || e.code !== 'ERR_BANK_FULL' || resident.size === 0) throw e
+        if (!(await evictNext())) await waitForRoom(signal, until)
       }
     }
   }
 
   return {
-    async pin(adapter, signal) {
-      const resident = entries.get(adapter.digest)
-      if (resident) return take(resident)
-      return exclusive(async () =>
-        take(entries.get(adapter.digest) ?? (await load(adapter, signal))),
-      )
+    use,
+    async pin(facts, tensors, signal) {
+      const held = use(facts.digest)
+      if (held) return held.release
+      return exclusive(async () => {
+        if (!resident.has(facts.digest)) await load(facts, tensors, signal)
+        return use(facts.digest)!.release
+      })
     },
-    has: (digest) => entries.has(digest),
+    has: (digest) => resident.has(digest),
     evict: (digest) =>
       exclusive(async () => {
-        const entry = entries.get(digest)
-        if (!entry || entry.pins > 0) return
-        entries.delete(digest)
-        await engine.unload(digest)
+        const pinned = budget.entries().some(({ key, pins }) => key === digest && pins > 0)
+        if (resident.has(digest) && !pinned) await unload(digest)
       }),
-    entries: () => [...entries.values()].map((entry) => ({ ...entry })),
+    entries: () => budget.entries().map(({ key, ...rest }) => ({ digest: key, ...rest })),
   }
 }

@@ -39,6 +39,19 @@ const restart = async (deps: object = {}): Promise<TestRunner> => {
 }
 const tierOf = (runner: TestRunner, published: Published) =>
   runner.runner.status().residency.find(({ digest }) => digest === published.digest)?.tier
+/** Waits until the disk tier, which nobody waits for, has the adapter and nothing half written. */
+const keptOnDisk = async (published: Published): Promise<void> => {
+  await expect
+    .poll(
+      async () => {
+        const files = await readdir(t.deps.cacheFolder, { recursive: true })
+        const kept = files.some((file) => file.endsWith(published.file.slice('sha256:'.length)))
+        return kept && !files.some((file) => file.endsWith('.tmp'))
+      },
+      { interval: 5, timeout: 30_000 },
+    )
+    .toBe(true)
+}
 const refusal = (code: string, message: RegExp) => ({
   code,
   message: expect.stringMatching(message),
@@ -94,6 +107,7 @@ describe('tiers', () => {
   it('keep an adapter on disk over a restart, and need no registry then', async () => {
     const a = await add(4)
     const before = await t.frames({ adapters: [pull(a)] })
+    await keptOnDisk(a)
     const asked = t.registry.asked.length
     const again = await restart()
     await eventually(() => tierOf(again, a)).toBe('disk')
@@ -104,6 +118,7 @@ describe('tiers', () => {
   it('never use a file that was damaged on disk: it is pulled again', async () => {
     const a = await add(4)
     await t.frames({ adapters: [pull(a)] })
+    await keptOnDisk(a)
     const hex = a.file.slice('sha256:'.length)
     const path = join(t.deps.cacheFolder, 'blobs', hex.slice(0, 2), hex)
     const bytes = await readFile(path)
@@ -112,12 +127,14 @@ describe('tiers', () => {
     const again = await restart()
     await again.frames({ adapters: [pull(a)] })
     expect(t.registry.asked.filter((asked) => asked.endsWith(a.file))).toHaveLength(2)
+    await keptOnDisk(a)
     expect(await readFile(path)).not.toEqual(bytes)
   })
 
   it('leave no temporary file behind', async () => {
     const a = await add(4)
     await t.frames({ adapters: [pull(a)] })
+    await keptOnDisk(a)
     const files = await readdir(t.deps.cacheFolder, { recursive: true })
     expect(files.length).toBeGreaterThan(3)
     expect(files.filter((file) => file.endsWith('.tmp'))).toEqual([])
@@ -269,7 +286,7 @@ describe('admission', () => {
       refusal('ERR_ADMISSION_FAILED', /^goldens: prompt 0: adapted logits must be within 0\.0001/),
     )
     expect(t.engine.bank.size).toBe(0)
-    expect(tierOf(t, a)).toBe('disk')
+    await eventually(() => tierOf(t, a)).toBe('disk')
     const steps = t.engine.steps.length
     await expect(t.frames({ adapters: [pull(a)] })).rejects.toMatchObject({
       code: 'ERR_ADMISSION_FAILED',

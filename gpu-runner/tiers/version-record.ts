@@ -1,40 +1,25 @@
-import type { BaseTensor } from '@graft/sdk/format/base-identity.ts'
-import { type Digest, sha256 } from '@graft/sdk/format/digest.ts'
-import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
+import { createHash } from 'node:crypto'
+import { baseDigest } from '@graft/sdk/format/base-identity.ts'
+import { type Digest, fromHex } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { verifyEnvelope } from '@graft/sdk/format/jws.ts'
 import { GOLDENS_PREDICATE, type Goldens, type Manifest } from '@graft/sdk/format/manifest.ts'
 import { parseManifest } from '@graft/sdk/format/parse-manifest.ts'
-import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
 import { isAbout, parseStatement } from '@graft/sdk/format/statements.ts'
 import { parseStrictJson } from '@graft/sdk/format/strict-json.ts'
-import { verifyAdapter } from '@graft/sdk/format/verify-adapter.ts'
 import type { VersionRecord } from '@graft/sdk/protocol/registry-api.ts'
-import type { LoadedAdapter } from '../engine/engine.ts'
+import type { AdapterFacts } from './adapter-facts.ts'
 
-/** A version whose signatures and digest hold. */
-export interface VerifiedRecord {
-  digest: Digest
-  manifest: Manifest
-  /** The file with the tensors. */
-  file: { digest: Digest; size: number }
-  /** null when nobody signed any. */
-  goldens: Goldens | null
-}
-
-/** An adapter proven by its bytes, ready for a bank. */
-export interface VerifiedAdapter extends VerifiedRecord {
-  loaded: LoadedAdapter
-  /** What it takes in host memory. */
-  bytes: number
-}
+/** Of bytes in memory; Node's own hash is far quicker than WebCrypto for many small pieces. */
+export const sha256Of = (bytes: Uint8Array): Digest =>
+  fromHex(createHash('sha256').update(bytes).digest('hex'))
 
 /**
  * Checks every signature of a version record against the keys that come with it, and what is signed against the
  * digest that was asked for.
  * @throws ERR_SIGNATURE_INVALID, ERR_KEY_UNKNOWN, ERR_KEY_REVOKED, ERR_DIGEST_MISMATCH, ERR_MANIFEST_INVALID
  */
-export async function verifyRecord(bytes: Uint8Array, digest: Digest): Promise<VerifiedRecord> {
+export async function verifyRecord(bytes: Uint8Array, digest: Digest): Promise<AdapterFacts> {
   const record = parseStrictJson(bytes, 'version record') as unknown as VersionRecord
   if (!record?.envelope || !Array.isArray(record.attestations) || !Array.isArray(record.keys))
     throw new GraftError(
@@ -44,16 +29,13 @@ export async function verifyRecord(bytes: Uint8Array, digest: Digest): Promise<V
   const keys = record.keys.map((key) => key.jwk)
   const { payload, kids } = await verifyEnvelope(record.envelope, 'graft-manifest+jws', keys)
   const signers = [...kids]
-  const got = await sha256(payload)
+  const got = sha256Of(payload)
   if (got !== digest)
     throw new GraftError(
       'ERR_DIGEST_MISMATCH',
       `manifest from the registry must hash to ${digest}, got ${got}; nothing was loaded`,
     )
   const manifest = parseManifest(payload)
-  const file = manifest.files.find((row) => row.role === 'canonical')
-  if (!file)
-    throw new GraftError('ERR_MANIFEST_INVALID', `${manifest.name}: files must name the tensors`)
   let goldens: Goldens | null = null
   for (const envelope of record.attestations) {
     const signed = await verifyEnvelope(envelope, 'graft-attestation+jws', keys)
@@ -72,23 +54,41 @@ export async function verifyRecord(bytes: Uint8Array, digest: Digest): Promise<V
       'ERR_KEY_REVOKED',
       `${manifest.name}@${manifest.version} is signed by key ${revoked.kid}, which its owner revoked`,
     )
-  return { digest, manifest, file: { digest: file.sha256, size: file.size }, goldens }
+  return { ...(await factsOf(manifest, digest)), goldens }
 }
 
-/** Proves the tensors against manifest and base, and turns them into f32. @throws as verifyAdapter */
-export async function verifyTensors(
-  record: VerifiedRecord,
-  bytes: Uint8Array,
-  base: readonly BaseTensor[],
-): Promise<VerifiedAdapter> {
-  await verifyAdapter(record.manifest, bytes, base)
-  const tensors: LoadedAdapter['tensors'] = new Map()
-  let size = 0
-  for (const [name, { dtype, shape, data }] of readSafetensors(bytes).tensors) {
-    const values = toFloat32(dtype, data)
-    size += values.byteLength
-    tensors.set(name, { shape, data: values })
+async function factsOf(manifest: Manifest, digest: Digest): Promise<Omit<AdapterFacts, 'goldens'>> {
+  const { name, version, base, operations, tensors, files } = manifest
+  const file = files.find((row) => row.role === 'canonical')
+  if (!file) throw new GraftError('ERR_MANIFEST_INVALID', `${name}: files must name the tensors`)
+  return {
+    digest,
+    name,
+    version,
+    base: { name: base.name, digest: await baseDigest(base) },
+    file: { digest: file.sha256, size: file.size },
+    operations: [...Map.groupBy(operations, ({ op }) => op).values()].map(([first]) => ({
+      op: first!.op,
+      site: first!.site,
+    })),
+    virtualTokens: Math.max(
+      0,
+      ...operations.map((op) => ('virtualTokens' in op ? op.virtualTokens : 0)),
+    ),
+    f32Bytes: tensors.reduce((sum, { shape }) => sum + 4 * shape.reduce((n, dim) => n * dim, 1), 0),
   }
-  const { operations } = record.manifest
-  return { ...record, loaded: { digest: record.digest, operations, tensors }, bytes: size }
+}
+
+/**
+ * The manifest of a record whose signatures were verified before: only that these are the same bytes is checked.
+ * null when they are not.
+ */
+export function knownManifest(record: Uint8Array, digest: Digest): Manifest | null {
+  try {
+    const { envelope } = JSON.parse(new TextDecoder().decode(record)) as VersionRecord
+    const payload = Buffer.from(envelope.payload, 'base64url')
+    return sha256Of(payload) === digest ? (JSON.parse(payload.toString()) as Manifest) : null
+  } catch {
+    return null
+  }
 }
