@@ -42,10 +42,7 @@ const BN_KEYS: KeyTable = {
   residual_before_ln: 'read',
   adapter_residual_before_ln: 'read',
   leave_out: 'read',
-  use_gating: {
-    unset:
-      'The gate averages over the whole sequence, so a token would change when later ones come',
-  },
+  use_gating: 'read',
   inv_adapter: { unset: 'Invertible adapters are not supported; train with inv_adapter=None' },
   cross_adapter: { unset: 'A decoder has no cross attention; train with cross_adapter=False' },
   phm_layer: phm,
@@ -96,6 +93,7 @@ interface Settings {
   name: string
   activation: Activation
   parallel: boolean
+  gated: boolean
   lnBefore: boolean
   lnAfter: boolean
   scaling: string
@@ -130,6 +128,7 @@ function readSettings(name: string, config: ConfigReader, versioned: boolean): S
     name,
     activation: ACTIVATIONS[lower]!,
     parallel: config.boolean('is_parallel', false),
+    gated: config.boolean('use_gating', false),
     lnBefore: config.boolean('ln_before', false),
     lnAfter: config.boolean('ln_after', false),
     scaling: readScaling(config),
@@ -196,6 +195,10 @@ function compileBlock(
   if (s.lnAfter) {
     slots.lnAfterW = take('adapter_norm_after.weight', 'ln_after.w', [hidden])
     slots.lnAfterB = take('adapter_norm_after.bias', 'ln_after.b', [hidden])
+  }
+  if (s.gated) {
+    slots.gateW = take('gate.weight', 'gate.w', [1, hidden])
+    slots.gateB = take('gate.bias', 'gate.b', [1])
   }
   if (s.scaling === 'learned') slots.scaling = take('scaling', 'scale', [1])
   if (s.scaling === 'channel') slots.scaling = take('scaling', 'scale', [hidden])
@@ -271,7 +274,7 @@ export function importBottleneck(
   )
   return {
     family: 'bottleneck',
-    flags: settings.parallel ? ['parallel'] : [],
+    flags: [...(settings.parallel ? ['parallel'] : []), ...(settings.gated ? ['gated'] : [])],
     toolVersion: typeof version === 'string' ? version.replace(/^adapters\./, '') : null,
     operations,
     tensors: collector.tensors,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { expectedOf, fixtures, importFixture, tensorsOf, withConfig } from './fixtures.ts'
-import { applyBottleneck, rows } from './reference-maths.ts'
+import { applyBottleneck, gateOver, rows } from './reference-maths.ts'
 
 const MODULES = {
   attention: 'attention_adapters',
@@ -21,8 +21,10 @@ describe('bottleneck adapters from AdapterHub', () => {
         if (op.op !== 'bottleneck') continue
         const place = `${op.site.split('.').at(-1)}.${MODULES[op.placement]}`
         const [h, x, y] = ['h', 'x', 'y'].map((key) => rows(peer.get(`${key}.${place}`)!))
+        const slot = (name: string) => tensors.get(name)!.data
+        const gate = gateOver(op, slot, h!, x!)
         for (const i of h!.keys()) {
-          const got = applyBottleneck(op, (t) => tensors.get(t)!.data, h![i]!, x![i]!)
+          const got = applyBottleneck(op, slot, h![i]!, x![i]!, gate)
           for (const [j, v] of got.entries()) expect(v).toBeCloseTo(y![i]![j]!, 4)
           compared++
         }
@@ -54,7 +56,7 @@ describe('bottleneck adapters from AdapterHub', () => {
   })
 
   it.each<[string, object, string, string]>([
-    ['a gate', { use_gating: true }, 'ERR_METHOD_UNSUPPORTED', 'use_gating'],
+    ['a gate without tensors', { use_gating: true }, 'ERR_TENSOR_MISSING', 'gate.weight'],
     ['compacter layers', { phm_layer: true }, 'ERR_METHOD_UNSUPPORTED', 'phm_layer'],
     ['invertible adapters', { inv_adapter: 'nice' }, 'ERR_METHOD_UNSUPPORTED', 'inv_adapter'],
     ['another architecture', { architecture: 'lora' }, 'ERR_METHOD_UNSUPPORTED', 'architecture'],

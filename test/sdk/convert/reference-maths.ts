@@ -96,16 +96,35 @@ function layerNorm(x: Float32Array, w: Float32Array, b: Float32Array): Float32Ar
   return x.map((v, i) => ((v - mean) / Math.sqrt(variance + 1e-5)) * w[i]! + b[i]!)
 }
 
+const readBy = (op: Bottleneck, h: Float32Array, x: Float32Array): Float32Array =>
+  op.placement.startsWith('parallel') ? x : op.originalLnBefore ? add(h, x) : h
+
+/** What multiplies u at every token of a call: the mean of its gates, 1 without one. */
+export function gateOver(
+  op: Bottleneck,
+  slot: Slots,
+  h: Float32Array[],
+  x: Float32Array[],
+): number {
+  const { gateW, gateB } = op.slots
+  if (!gateW || !gateB) return 1
+  const gates = h.map(
+    (row, i) => multiply(slot(gateW), readBy(op, row, x[i]!))[0]! + slot(gateB)[0]!,
+  )
+  return gates.reduce((sum, v) => sum + 1 / (1 + Math.exp(-v)), 0) / gates.length
+}
+
 /** What a block hands on after a sub-layer: h is the sub-layer's output, x the block's residual stream. */
 export function applyBottleneck(
   op: Bottleneck,
   slot: Slots,
   h: Float32Array,
   x: Float32Array,
+  gate: number,
 ): Float32Array {
   const s = op.slots
   const parallel = op.placement.startsWith('parallel')
-  let z = parallel ? x : op.originalLnBefore ? add(h, x) : h
+  let z = readBy(op, h, x)
   const residual = op.residual === 'before_ln' ? h : z
   if (s.lnBeforeW && s.lnBeforeB) z = layerNorm(z, slot(s.lnBeforeW), slot(s.lnBeforeB))
   const biased = (w: string, b: string | undefined, v: Float32Array) => {
@@ -115,8 +134,8 @@ export function applyBottleneck(
   const down = biased(s.downW, s.downB, z).map(ACTIVATIONS[op.activation])
   const scaling = s.scaling === undefined ? null : slot(s.scaling)
   const u = biased(s.upW, s.upB, down).map((v, i) => {
-    if (scaling === null) return v * Number(op.scaling)
-    return v * scaling[op.scaling === 'channel' ? i : 0]!
+    if (scaling === null) return v * Number(op.scaling) * gate
+    return v * scaling[op.scaling === 'channel' ? i : 0]! * gate
   })
   const norm = (v: Float32Array) =>
     s.lnAfterW && s.lnAfterB ? layerNorm(v, slot(s.lnAfterW), slot(s.lnAfterB)) : v
