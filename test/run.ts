@@ -6,14 +6,18 @@ import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { softwareVulkan } from './software-vulkan.ts'
 
 const root = join(import.meta.dirname, '..')
 const bin = (name: string) => join(root, 'node_modules', '.bin', name)
 
+/** The tests of the engine on WebGPU run where a software Vulkan is installed, and say so where it is not. */
+const env = { ...process.env, ...softwareVulkan() }
+
 const run = (command: string, args: string[]): Promise<number> =>
   new Promise((resolve) => {
     console.error(`\n> ${[command.split('/').at(-1), ...args].join(' ')}`)
-    const child = spawn(command, args, { cwd: root, stdio: 'inherit' })
+    const child = spawn(command, args, { cwd: root, stdio: 'inherit', env })
     child.on('error', () => resolve(127))
     child.on('close', (code) => resolve(code ?? 1))
   })

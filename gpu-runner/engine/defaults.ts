@@ -1,6 +1,7 @@
 /** What an engine is opened with where nothing else is said. */
 export const ENGINE_DEFAULTS = {
   precision: 'fp32',
+  execution: 'cpu',
   /** Most sequences open at once. */
   slots: 32,
   /** Threads of one operator. */

@@ -2,7 +2,8 @@ import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { describeCheckpoint } from '../checkpoint/describe-checkpoint.ts'
 import { ENGINE_DEFAULTS } from './defaults.ts'
-import type { Engine } from './engine.ts'
+import type { Engine, LoadedAdapter } from './engine.ts'
+import { EXECUTIONS, type Execution } from './graph/execution.ts'
 import type { Precision } from './graph/linear-weights.ts'
 import { openThreadEngine } from './thread/thread-engine.ts'
 
@@ -11,6 +12,8 @@ export interface EngineOptions {
   checkpointDir: string
   /** @default "fp32" */
   precision?: Precision
+  /** Where the graph runs and keys and values are held. @default "cpu" */
+  execution?: Execution
   /** Most sequences open at once. @default 32 */
   slots?: number
   /** Threads of one operator. @default 2 */
@@ -19,6 +22,8 @@ export interface EngineOptions {
   bankBudgetBytes?: number
   /** Known already? Saves hashing the files. */
   baseDigest?: Digest
+  /** Folded into the base's weights before they are converted to the precision. @default none */
+  merge?: LoadedAdapter
 }
 
 const PRECISIONS: readonly Precision[] = ['fp32', 'int8', 'int4']
@@ -29,9 +34,18 @@ export const parsePrecision = (text: string): Precision => {
   throw new GraftError('ERR_REQUEST_INVALID', expected('precision', PRECISIONS.join(', '), text))
 }
 
-/** Opens the onnx engine in a thread of its own. @throws ERR_CHECKPOINT_INVALID, ERR_ARCHITECTURE_UNSUPPORTED */
+export const parseExecution = (text: string): Execution => {
+  const found = EXECUTIONS.find((execution) => execution === text)
+  if (found) return found
+  throw new GraftError('ERR_REQUEST_INVALID', expected('execution', EXECUTIONS.join(' or '), text))
+}
+
+/**
+ * Opens the onnx engine in a thread of its own.
+ * @throws ERR_NOT_INSTALLED when the machine lacks what the execution needs, ERR_CHECKPOINT_INVALID, ERR_ARCHITECTURE_UNSUPPORTED
+ */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
-  const { checkpointDir, precision, slots, threads, bankBudgetBytes } = {
+  const { checkpointDir, precision, execution, slots, threads, bankBudgetBytes } = {
     ...ENGINE_DEFAULTS,
     ...options,
   }
@@ -40,9 +54,10 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     checkpointDir,
     baseDigest,
     precision,
+    execution,
     slots,
     threads,
     bankBudgetBytes,
-    merge: null,
+    merge: options.merge ?? null,
   })
 }

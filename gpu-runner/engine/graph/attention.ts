@@ -1,3 +1,4 @@
+import { deviceAttention, deviceAttentionInputs } from './attention-device.ts'
 import type { GraphContext } from './context.ts'
 import { linearSite } from './linear-site.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
@@ -6,10 +7,14 @@ import { rotaryTables } from './rotary.ts'
 const { FLOAT } = ONNX_TYPE
 
 /** Inputs that the attention of every layer reads. */
-export function attentionInputs({ m, checkpoint }: GraphContext): void {
+export function attentionInputs(context: GraphContext): void {
+  const { m, checkpoint, execution } = context
   const { maxPositions, headDim, ropeTheta } = checkpoint.config
-  m.input('visible', ONNX_TYPE.BOOL, ['B', 1, 'GT', 'ST'])
-  m.input('split', ONNX_TYPE.INT64, [2])
+  if (execution === 'webgpu') deviceAttentionInputs(context)
+  else {
+    m.input('visible', ONNX_TYPE.BOOL, ['B', 1, 'GT', 'ST'])
+    m.input('split', ONNX_TYPE.INT64, [2])
+  }
   const { cos, sin } = rotaryTables(maxPositions, headDim, ropeTheta)
   const dims = [maxPositions, headDim / 2]
   m.weight('rope.cos', FLOAT, dims, cos)
@@ -35,6 +40,28 @@ export function attention(context: GraphContext, layer: number, x: string): stri
   const q = rotate('q_proj', heads)
   const k = rotate('k_proj', kvHeads)
   const v = linearSite(context, `${block}.v_proj`, x)
+  const attend = context.execution === 'webgpu' ? deviceAttention : hostAttention
+  const mixed = attend(context, layer, q, k, v)
+  const o5 = m.node('Reshape', [mixed, m.integers([0, kvHeads, group, -1, headDim])])
+  const o5t = m.node('Transpose', [o5], { perm: [0, 3, 1, 2, 4] })
+  const merged = m.node('Reshape', [o5t, m.integers([0, -1, heads * headDim])])
+  return linearSite(context, `${block}.o_proj`, merged)
+}
+
+/**
+ * Attends to views of the past and to the step's own rows, which go out for the host to keep.
+ * @param q [B,T,heads*headDim] and k, rotated; v; k and v [B,T,kvHeads*headDim]
+ * @returns the name of [B,kvHeads,G*T,headDim]
+ */
+function hostAttention(
+  { m, checkpoint }: GraphContext,
+  layer: number,
+  q: string,
+  k: string,
+  v: string,
+): string {
+  const { heads, kvHeads, headDim } = checkpoint.config
+  const group = heads / kvHeads
   const dims = ['B', kvHeads, 'S', headDim]
   const pastK = m.input(`past.${layer}.k`, FLOAT, dims)
   const pastV = m.input(`past.${layer}.v`, FLOAT, dims)
@@ -56,9 +83,5 @@ export function attention(context: GraphContext, layer: number, x: string): stri
   const weights = m.node('Softmax', [m.node('Where', ['visible', all, lowest])], { axis: -1 })
   const [past, own] = [`past_weights.${layer}`, `own_weights.${layer}`]
   m.node('Split', [weights, 'split'], { axis: -1 }, [past, own])
-  const mixed = m.node('Add', [m.node('MatMul', [past, pastV]), m.node('MatMul', [own, newV])])
-  const o5 = m.node('Reshape', [mixed, m.integers([0, kvHeads, group, -1, headDim])])
-  const o5t = m.node('Transpose', [o5], { perm: [0, 3, 1, 2, 4] })
-  const merged = m.node('Reshape', [o5t, m.integers([0, -1, heads * headDim])])
-  return linearSite(context, `${block}.o_proj`, merged)
+  return m.node('Add', [m.node('MatMul', [past, pastV]), m.node('MatMul', [own, newV])])
 }

@@ -3,6 +3,7 @@ import { activate } from './activations.ts'
 import type { GraphContext } from './context.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
 import { bottleneckKey, type Placement } from './sites.ts'
+import { timesTransposed } from './times-transposed.ts'
 
 const { FLOAT } = ONNX_TYPE
 
@@ -23,12 +24,13 @@ export const GRAPH_ACTIVATIONS: Activation[] = [
  * @param sum the same after the residual add; the row says which of the two its adapter reads
  */
 export function bottleneckSite(
-  { m, checkpoint, zero }: GraphContext,
+  context: GraphContext,
   block: string,
   place: Placement,
   output: string,
   sum: string,
 ): string {
+  const { m, checkpoint, zero } = context
   const { hidden } = checkpoint.config
   const key = bottleneckKey(block, place)
   const down = m.input(`${key}.down`, FLOAT, ['M', hidden])
@@ -36,7 +38,7 @@ export function bottleneckSite(
   const up = m.input(`${key}.up`, FLOAT, ['M', hidden])
   const upBias = m.input(`${key}.up_bias`, FLOAT, ['N', hidden])
   const h = m.node('Where', [`bottleneck.${place}.after_add`, sum, output])
-  const z = m.node('Add', [m.node('FusedMatMul', [h, down], { transB: 1 }), downBias])
+  const z = m.node('Add', [timesTransposed(context, h, down), downBias])
   const act = GRAPH_ACTIVATIONS.reduce(
     (rest, name) => m.node('Where', [`bottleneck.is_${name}`, activate(m, name, z), rest]),
     z,

@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import type { Execution } from './execution.ts'
 import type { Precision } from './linear-weights.ts'
 import { ONNX_TYPE, type OnnxModel } from './onnx-model.ts'
 import { linearSites } from './sites.ts'
@@ -9,6 +10,7 @@ export interface GraphContext {
   m: OnnxModel
   checkpoint: Checkpoint
   precision: Precision
+  execution: Execution
   /** Which adapter machinery the graph carries. */
   carries: (typeof VARIANTS)[Variant]
   /** Sizes of a linear by its module path. */
@@ -22,11 +24,13 @@ export function graphContext(
   checkpoint: Checkpoint,
   precision: Precision,
   variant: Variant,
+  execution: Execution,
 ): GraphContext {
   return {
     m,
     checkpoint,
     precision,
+    execution,
     carries: VARIANTS[variant],
     sizes: new Map(linearSites(checkpoint.config).map((site) => [site.path, site])),
     zero: m.constant('zero', ONNX_TYPE.FLOAT, [], new Float32Array([0])),

@@ -2,6 +2,7 @@ import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { attention, attentionInputs } from './attention.ts'
 import { bottleneckSite, GRAPH_ACTIVATIONS } from './bottleneck-site.ts'
 import { type GraphContext, graphContext } from './context.ts'
+import type { Execution } from './execution.ts'
 import { linearSite } from './linear-site.ts'
 import type { Precision } from './linear-weights.ts'
 import { lmHead } from './lm-head.ts'
@@ -27,12 +28,14 @@ export function buildDecoder(
   checkpoint: Checkpoint,
   precision: Precision,
   variant: Variant,
+  execution: Execution = 'cpu',
 ): { model: Uint8Array; external: Uint8Array } {
   const m = new OnnxModel(EXTERNAL_NAME)
-  const context = graphContext(m, checkpoint, precision, variant)
+  const context = graphContext(m, checkpoint, precision, variant, execution)
   const { hidden, layers, vocab } = checkpoint.config
   m.input('ids', INT64, ['B', 'T'])
   m.input('pos', INT64, ['B', 'T'])
+  if (execution === 'webgpu' && context.carries.lowRank) m.input('grid', INT64, [3])
   attentionInputs(context)
   adapterInputs(context)
 

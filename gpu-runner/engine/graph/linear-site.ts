@@ -1,6 +1,7 @@
 import type { GraphContext } from './context.ts'
 import { linear } from './linear-weights.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
+import { timesTransposed } from './times-transposed.ts'
 
 const { FLOAT } = ONNX_TYPE
 
@@ -26,7 +27,7 @@ export function linearSite(context: GraphContext, path: string, x: string): stri
   if (!carries.lowRank) return y
   const a = m.input(`${path}.A`, FLOAT, ['R', inner])
   const b = m.input(`${path}.B`, FLOAT, ['R', out])
-  const shrunk = m.node('FusedMatMul', [x, a], { transB: 1 })
+  const shrunk = timesTransposed(context, x, a)
   const own = m.node('Where', ['low_rank.mask', shrunk, zero])
   const scaled = m.node('Mul', [own, 'low_rank.scale'])
   return m.node('Add', [y, m.node('MatMul', [scaled, b])])

@@ -1,7 +1,7 @@
 import { bytes, type Field, float, integer, message, text } from './protobuf.ts'
 
 /** onnx.proto3 (IR version 10): TensorProto.DataType. */
-export const ONNX_TYPE = { FLOAT: 1, UINT8: 2, INT64: 7, BOOL: 9 } as const
+export const ONNX_TYPE = { FLOAT: 1, UINT8: 2, INT32: 6, INT64: 7, BOOL: 9 } as const
 export type OnnxType = (typeof ONNX_TYPE)[keyof typeof ONNX_TYPE]
 
 export type Attribute = number | string | number[] | { float: number }
@@ -12,6 +12,8 @@ export type Dim = number | string
 const MICROSOFT = 'com.microsoft'
 const CONTRIB = new Set([
   'FusedMatMul',
+  'GatherBlockQuantized',
+  'MatMulBnb4',
   'MatMulNBits',
   'QuickGelu',
   'RotaryEmbedding',

@@ -1,4 +1,5 @@
 import type { AdapterBank } from '../bank/adapter-bank.ts'
+import type { RowRegion } from '../bank/row-region.ts'
 import { GRAPH_ACTIVATIONS } from '../graph/bottleneck-site.ts'
 import { PLACEMENTS } from '../graph/sites.ts'
 import { VARIANTS, type Variant } from '../graph/variants.ts'
@@ -13,18 +14,19 @@ export function adapterFeeds(
   variant: Variant,
   rows: (Sequence | null)[],
   takeRows: number[],
+  least: 0 | 1,
 ): Feeds {
   const feeds: Feeds = {}
   const { lowRank, rich, head } = VARIANTS[variant]
-  if (lowRank) Object.assign(feeds, lowRankFeeds(bank, rows))
-  if (rich) Object.assign(feeds, vectorFeeds(bank, rows), bottleneckFeeds(bank, rows))
+  if (lowRank) Object.assign(feeds, lowRankFeeds(bank, rows, least))
+  if (rich) Object.assign(feeds, vectorFeeds(bank, rows), bottleneckFeeds(bank, rows, least))
   if (head) Object.assign(feeds, headFeeds(bank, rows, takeRows))
   return feeds
 }
 
-function lowRankFeeds(bank: AdapterBank, rows: (Sequence | null)[]): Feeds {
+function lowRankFeeds(bank: AdapterBank, rows: (Sequence | null)[], least: 0 | 1): Feeds {
   const region = bank.lowRank
-  const used = region.used
+  const used = Math.max(region.used, least)
   const mask = new Uint8Array(rows.length * used)
   const scale = new Float32Array(rows.length * used)
   for (const [b, row] of rows.entries())
@@ -39,9 +41,14 @@ function lowRankFeeds(bank: AdapterBank, rows: (Sequence | null)[]): Feeds {
     'low_rank.mask': flags(mask, [rows.length, 1, used]),
     'low_rank.scale': floats(scale, [rows.length, 1, used]),
   }
-  for (const key of region.keys()) feeds[key] = floats(region.view(key), [used, region.width(key)])
+  for (const key of region.keys())
+    feeds[key] = floats(rowsOf(region, key, used), [used, region.width(key)])
   return feeds
 }
+
+/** The table's rows in use, or as many rows of zeros where that is none and some are needed. */
+const rowsOf = (region: RowRegion, key: string, rows: number): Float32Array =>
+  region.used === rows ? region.view(key) : new Float32Array(rows * region.width(key))
 
 function vectorFeeds(bank: AdapterBank, rows: (Sequence | null)[]): Feeds {
   const { vectors } = bank
@@ -52,9 +59,9 @@ function vectorFeeds(bank: AdapterBank, rows: (Sequence | null)[]): Feeds {
   return feeds
 }
 
-function bottleneckFeeds(bank: AdapterBank, rows: (Sequence | null)[]): Feeds {
+function bottleneckFeeds(bank: AdapterBank, rows: (Sequence | null)[], least: 0 | 1): Feeds {
   const region = bank.bottlenecks
-  const used = region.used
+  const used = Math.max(region.used, least)
   const mask = new Uint8Array(rows.length * used)
   const is = new Map(GRAPH_ACTIVATIONS.map((name) => [name, new Uint8Array(used)]))
   const after = { attention: new Uint8Array(rows.length), ffn: new Uint8Array(rows.length) }
@@ -72,7 +79,7 @@ function bottleneckFeeds(bank: AdapterBank, rows: (Sequence | null)[]): Feeds {
     feeds[`bottleneck.${place}.after_add`] = flags(after[place], [rows.length, 1, 1])
   for (const key of region.keys())
     feeds[key] = floats(
-      region.view(key),
+      rowsOf(region, key, used),
       region.width(key) === 1 ? [used] : [used, region.width(key)],
     )
   return feeds

@@ -4,8 +4,11 @@ import type { Run } from './plan-runs.ts'
 
 type Feeds = Record<string, Ort.Tensor>
 
-/** Inputs that every graph has beside those of its attention: ids, positions, positions whose logits are wanted. */
-export function baseFeeds(run: Run, take: number[]): Feeds {
+/**
+ * Inputs that every graph has beside those of its attention: ids, positions, positions whose logits are wanted.
+ * @param least fewest positions: logits of one that nobody asked for are dropped
+ */
+export function baseFeeds(run: Run, take: number[], least: 0 | 1): Feeds {
   const batch = run.rows.length
   const { tokens } = run
   const ids = new BigInt64Array(batch * tokens)
@@ -21,8 +24,13 @@ export function baseFeeds(run: Run, take: number[]): Feeds {
   return {
     ids: longs(ids, [batch, tokens]),
     pos: longs(pos, [batch, tokens]),
-    take: longs(BigInt64Array.from(take, BigInt), [take.length]),
+    take: positions(take, least),
   }
+}
+
+function positions(take: number[], least: 0 | 1): Ort.Tensor {
+  const some = take.length < least ? [0] : take
+  return longs(BigInt64Array.from(some, BigInt), [some.length])
 }
 
 /** Embeddings that come from adapters instead of the base's table: virtual tokens and replaced rows. */

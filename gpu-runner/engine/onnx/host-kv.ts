@@ -16,7 +16,7 @@ export class HostKv implements KvStore {
     this.#cache = new KvCache(config, slots)
   }
 
-  reserve(positions: number): void {
+  reserve(_slot: number, positions: number): void {
     this.#cache.reserve(positions)
   }
 
@@ -82,8 +82,8 @@ export class HostKv implements KvStore {
     return rows.map((_, b) => isFinite32(last.subarray(b * rowFloats, (b + 1) * rowFloats)))
   }
 
-  clear(slot: number): void {
-    this.#cache.clear(slot)
+  free(slot: number, poisoned: boolean): void {
+    if (poisoned) this.#cache.clear(slot)
   }
 
   async dispose(): Promise<void> {}

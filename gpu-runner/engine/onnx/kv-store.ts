@@ -13,9 +13,9 @@ export interface KvRows {
 export interface KvStore {
   /** Which slots one run may hold: those that stand beside each other, or any. */
   readonly batches: 'neighbours' | 'any'
-  /** Makes room for `positions` in every slot. @throws ERR_PROMPT_TOO_LONG when there is no memory for them */
-  reserve(positions: number): Promise<void> | void
-  /** Writes positions 0.. of a slot. */
+  /** Makes room for `positions` of a slot. @throws ERR_PROMPT_TOO_LONG when there is no memory for them */
+  reserve(slot: number, positions: number): Promise<void> | void
+  /** Writes positions 0.. of a slot, and makes room for them. */
   write(slot: number, rows: KvRows[]): Promise<void> | void
   /** Inputs of the graph's attention. */
   feeds(run: Run): Record<string, Ort.Tensor>
@@ -23,7 +23,10 @@ export interface KvStore {
   fetches(): Record<string, Ort.Tensor | null> | undefined
   /** Keeps what a run computed. @returns for each row of the run whether its values are finite */
   keep(run: Run, outputs: Record<string, Ort.Tensor>): boolean[]
-  /** Zeroes a slot. Masked positions weigh 0, and 0 * NaN would still be NaN for the slot's next owner. */
-  clear(slot: number): Promise<void> | void
+  /**
+   * The slot's sequence is closed.
+   * @param poisoned its values overflowed. Masked positions weigh 0, and 0 * NaN would still be NaN for the next owner
+   */
+  free(slot: number, poisoned: boolean): Promise<void> | void
   dispose(): Promise<void>
 }

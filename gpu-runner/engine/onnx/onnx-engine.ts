@@ -7,23 +7,26 @@ import { compileAdapter } from '../bank/compile-adapter.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
 import { buildDecoder, EXTERNAL_NAME } from '../graph/decoder.ts'
+import type { Execution } from '../graph/execution.ts'
 import type { Precision } from '../graph/linear-weights.ts'
 import { VARIANTS, type Variant, widest } from '../graph/variants.ts'
 import { assertRow } from '../rules.ts'
 import { adapterFeeds } from './adapter-feeds.ts'
+import { openBackend } from './backend.ts'
 import { baseFeeds, virtualFeeds } from './base-feeds.ts'
-import { HostKv } from './host-kv.ts'
-import type { KvStore } from './kv-store.ts'
-import { ORT_VERSION, type Ort, ort } from './ort.ts'
+import { ORT_VERSION, type Ort } from './ort.ts'
 import { planRuns, type Run, type RunRow } from './plan-runs.ts'
 import { positionsWanted, rowResults } from './row-results.ts'
 import type { Sequence } from './sequence.ts'
+import { createSession } from './session.ts'
 
 export interface OnnxEngineOptions {
   checkpoint: Checkpoint
   baseDigest: Digest
   /** @default "fp32" */
   precision?: Precision
+  /** Where the graph runs and K and V are held. @default "cpu" */
+  execution?: Execution
   /** Most sequences open at once. @default 32 */
   slots?: number
   /** Threads of one operator. @default 2 */
@@ -47,7 +50,7 @@ const OPERATIONS: OperationKind[] = [
 
 /** The engine on onnxruntime-node. A run blocks its thread: thread/ gives it one of its own. */
 export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine> {
-  const { checkpoint, precision, slots, threads, bankBudgetBytes } = {
+  const { checkpoint, precision, execution, slots, threads, bankBudgetBytes } = {
     ...ENGINE_DEFAULTS,
     ...options,
   }
@@ -61,14 +64,15 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     slots,
     operations: OPERATIONS,
     precision,
-    execution: 'cpu',
+    execution,
     kvPrecision: 'fp32',
     bankPrecision: 'fp32',
-    build: `graft-onnx-${GRAPH_REVISION}+ort-${ORT_VERSION}+${precision}`,
+    build: `graft-onnx-${GRAPH_REVISION}+ort-${ORT_VERSION}+${precision}${execution === 'cpu' ? '' : `+${execution}`}`,
     bankBudgetBytes,
   }
   const bank = new AdapterBank(config, bankBudgetBytes)
-  const kv: KvStore = new HostKv(config, slots)
+  const backend = await openBackend(execution, config, slots)
+  const { kv, least } = backend
   const sequences = new Map<number, Sequence>()
   const freeSlots = Array.from({ length: slots }, (_, slot) => slot)
   const sessions = new Map<Variant, Promise<Ort.InferenceSession>>()
@@ -76,14 +80,11 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
   const session = (variant: Variant): Promise<Ort.InferenceSession> => {
     const known = sessions.get(variant)
     if (known) return known
-    const { model, external } = buildDecoder(checkpoint, precision, variant)
-    const created = ort.InferenceSession.create(model, {
-      externalData: [{ path: EXTERNAL_NAME, data: external }],
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      executionMode: 'sequential',
-      graphOptimizationLevel: 'all',
-      logSeverityLevel: 3,
+    const { model, external } = buildDecoder(checkpoint, precision, variant, execution)
+    const created = createSession(model, {
+      execution,
+      threads,
+      external: { path: EXTERNAL_NAME, data: external },
     })
     sessions.set(variant, created)
     return created
@@ -137,7 +138,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     if (!sequence) return
     sequences.delete(id)
     bank.unbind(sequence.binding)
-    if (sequence.poisoned) await kv.clear(sequence.slot)
+    await kv.free(sequence.slot, sequence.poisoned)
     freeSlots.push(sequence.slot)
   }
 
@@ -147,10 +148,10 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     const sequencesOfRun = plan.rows.map((entry) => entry?.sequence ?? null)
     const variant = widest(sequencesOfRun.map((sequence) => sequence?.binding.variant ?? 'base'))
     const feeds = {
-      ...baseFeeds(plan, wanted.take),
+      ...baseFeeds(plan, wanted.take, least),
       ...kv.feeds(plan),
       ...(VARIANTS[variant].rich ? virtualFeeds(config, plan) : {}),
-      ...adapterFeeds(bank, variant, sequencesOfRun, wanted.takeRows),
+      ...adapterFeeds(bank, variant, sequencesOfRun, wanted.takeRows, least),
     }
     const fetches = kv.fetches()
     const graph = await session(variant)
@@ -172,7 +173,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     const entries: RunRow[] = rows.map((row) => ({ row, sequence: find(row.sequence) }))
     for (const { sequence, row } of entries) await check(sequence, row)
     const results = new Map<number, RowResult>()
-    for (const plan of planRuns(entries))
+    for (const plan of planRuns(entries, kv.batches))
       for (const result of await run(plan)) results.set(result.sequence, result)
     return { rows: rows.map((row) => results.get(row.sequence)!), ms: performance.now() - begin }
   }
@@ -180,7 +181,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
   const check = async (sequence: Sequence, row: StepRow): Promise<void> => {
     const filled = sequence.length + (sequence.pendingPrompt?.tokens ?? 0)
     // Room for this step's own rows, before any view is taken.
-    await kv.reserve(assertRow(info, row, filled))
+    await kv.reserve(sequence.slot, assertRow(info, row, filled))
   }
 
   return {
@@ -204,7 +205,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
       await turn
       for (const created of sessions.values()) await (await created).release()
       sessions.clear()
-      await kv.dispose()
+      await backend.dispose()
     },
   }
 }

@@ -14,5 +14,8 @@ export const floats = (data: Float32Array, dims: number[]): Ort.Tensor =>
 export const flags = (data: Uint8Array, dims: number[]): Ort.Tensor =>
   new ort.Tensor('bool', data, dims)
 
+export const integers32 = (data: Int32Array, dims: number[]): Ort.Tensor =>
+  new ort.Tensor('int32', data, dims)
+
 export const longs = (data: BigInt64Array, dims: number[]): Ort.Tensor =>
   new ort.Tensor('int64', data, dims)

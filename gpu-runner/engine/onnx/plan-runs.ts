@@ -21,14 +21,22 @@ const GAP = 2
 export const tokensOf = ({ sequence, row }: RunRow): number =>
   row.tokenIds.length + (sequence.pendingPrompt?.tokens ?? 0)
 
-/** Decode rows run together over neighbouring slots, whose past is one view; every longer row runs on its own. */
-export function planRuns(rows: RunRow[]): Run[] {
+/**
+ * Decode rows run together, every longer row runs on its own.
+ * @param batches whether one run's rows must be neighbouring slots, whose past is then one view
+ */
+export function planRuns(rows: RunRow[], batches: 'neighbours' | 'any'): Run[] {
   const sorted = rows.toSorted((a, b) => a.sequence.slot - b.sequence.slot)
   const runs: Run[] = sorted
     .filter((row) => tokensOf(row) > 1)
     .map((row) => ({ firstSlot: row.sequence.slot, rows: [row], tokens: tokensOf(row) }))
   let open: Run | null = null
-  for (const row of sorted.filter((candidate) => tokensOf(candidate) === 1)) {
+  const decode = sorted.filter((candidate) => tokensOf(candidate) === 1)
+  if (batches === 'any') {
+    if (decode[0]) runs.push({ firstSlot: decode[0].sequence.slot, rows: decode, tokens: 1 })
+    return runs
+  }
+  for (const row of decode) {
     const { slot } = row.sequence
     const next: number = open ? open.firstSlot + open.rows.length : 0
     if (!open || slot - next > GAP) {

@@ -1,12 +1,15 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { ErrorCode } from '@graft/sdk/format/errors.ts'
 import type { EngineInfo, LoadedAdapter, PromptPrefix, RowResult, StepRow } from '../engine.ts'
+import type { Execution } from '../graph/execution.ts'
 import type { Precision } from '../graph/linear-weights.ts'
 
 export interface ThreadOptions {
   checkpointDir: string
   baseDigest: Digest
   precision: Precision
+  /** @default "cpu" */
+  execution?: Execution
   slots: number
   threads: number
   bankBudgetBytes: number

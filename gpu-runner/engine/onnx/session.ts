@@ -1,0 +1,40 @@
+import { GraftError } from '@graft/sdk/format/errors.ts'
+import type { Execution } from '../graph/execution.ts'
+import { type Ort, ort } from './ort.ts'
+
+export interface SessionOptions {
+  execution: Execution
+  /** Threads of one operator on the CPU. */
+  threads: number
+  /** Weights that stand beside the model, by the name it refers to them by. */
+  external?: { path: string; data: Uint8Array }
+  /** Outputs stay on the device, each in memory of its own; otherwise they come to the host or are given memory. */
+  outputsOnDevice?: boolean
+}
+
+/** @throws ERR_NOT_INSTALLED when a graph is to run on WebGPU and the machine has no adapter */
+export async function createSession(
+  model: Uint8Array,
+  { execution, threads, external, outputsOnDevice }: SessionOptions,
+): Promise<Ort.InferenceSession> {
+  try {
+    return await ort.InferenceSession.create(model, {
+      ...(execution === 'webgpu' ? { executionProviders: ['webgpu'] } : {}),
+      ...(external ? { externalData: [external] } : {}),
+      ...(outputsOnDevice ? { preferredOutputLocation: 'gpu-buffer' } : {}),
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      executionMode: 'sequential',
+      graphOptimizationLevel: 'all',
+      logSeverityLevel: 3,
+    })
+  } catch (cause) {
+    if (execution === 'webgpu' && /WebGPU adapter|webgpu.*not supported/i.test(String(cause)))
+      throw new GraftError('ERR_NOT_INSTALLED', NO_ADAPTER, { cause })
+    throw cause
+  }
+}
+
+const NO_ADAPTER =
+  'execution webgpu needs a GPU that Vulkan, Metal or Direct3D 12 can reach, and this machine offers none: ' +
+  "install its driver (on Linux also the Vulkan loader, libvulkan1), or run with execution 'cpu'"
