@@ -5,7 +5,7 @@ import type { Engine, RowResult, StepRow } from '../engine.ts'
 export interface Side {
   engine: Engine
   rows: StepRow[]
-  /** The engine failed; not called for a row that was refused before anything ran. */
+  /** The engine failed. */
   onFailure(): void
 }
 
@@ -14,26 +14,38 @@ const isRefusal = (e: unknown): boolean =>
   isGraftError(e) && (e.code === 'ERR_PROMPT_TOO_LONG' || e.code === 'ERR_REQUEST_INVALID')
 
 /**
- * One step over several engines, one after the other: each has all cores while it runs.
- * @throws what an engine throws; ERR_RUNNER_FAILED when one refuses after another has computed, since the rows of both
- * can no longer be stepped again
+ * One step over several engines, together: what one computes alone (attention, softmax, copies) fills the cores that the
+ * other leaves idle. On two cores two runs together take 0.76-1.0 of the time that they take in turn.
+ * @throws what the engine throws when it is the only one; ERR_RUNNER_FAILED when one of several fails, since the others
+ * have computed and cannot be stepped again
  */
 export async function stepSides(
   sides: readonly Side[],
 ): Promise<{ rows: Map<number, RowResult>; ms: number }> {
-  const rows = new Map<number, RowResult>()
-  let ms = 0
-  for (const side of sides) {
+  const [only] = sides
+  if (sides.length === 1)
     try {
-      const result = await side.engine.step(side.rows)
-      ms += result.ms
-      for (const row of result.rows) rows.set(row.sequence, row)
+      return joined([await only!.engine.step(only!.rows)])
     } catch (e) {
-      if (!isRefusal(e)) side.onFailure()
-      else if (rows.size > 0)
-        throw new GraftError('ERR_RUNNER_FAILED', `a step broke off half-way: ${e}`, { cause: e })
+      if (!isRefusal(e)) only!.onFailure()
       throw e
     }
-  }
-  return { rows, ms }
+  const results = await Promise.allSettled(sides.map(({ engine, rows }) => engine.step(rows)))
+  const done = results.flatMap((r) => (r.status === 'fulfilled' ? [r.value] : []))
+  if (done.length === sides.length) return joined(done)
+  let cause: unknown
+  for (const [i, result] of results.entries())
+    if (result.status === 'rejected') {
+      sides[i]!.onFailure()
+      cause ??= result.reason
+    }
+  throw new GraftError('ERR_RUNNER_FAILED', `a step over two engines broke off: ${cause}`, {
+    cause,
+  })
+}
+
+function joined(results: { rows: RowResult[]; ms: number }[]) {
+  const rows = new Map<number, RowResult>()
+  for (const result of results) for (const row of result.rows) rows.set(row.sequence, row)
+  return { rows, ms: Math.max(...results.map(({ ms }) => ms)) }
 }
