@@ -2,6 +2,7 @@ import { adaptersDistinct } from './adapters-distinct.ts'
 import type { Bench } from './bench.ts'
 import { bottleneck } from './bottleneck.ts'
 import { machine } from './machine.ts'
+import { merge } from './merge.ts'
 import { mixedMethods } from './mixed-methods.ts'
 import { preparePeers } from './prepare-peers.ts'
 import { unused } from './unused.ts'
@@ -9,6 +10,7 @@ import { unused } from './unused.ts'
 const BENCHES: Record<string, Bench> = {
   'adapters-distinct': adaptersDistinct,
   bottleneck,
+  merge,
   'mixed-methods': mixedMethods,
   unused,
 }

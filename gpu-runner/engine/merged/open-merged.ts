@@ -1,6 +1,5 @@
 import type { Engine, LoadedAdapter } from '../engine.ts'
-import type { ThreadOptions } from '../thread/messages.ts'
-import { openThreadEngine } from '../thread/thread-engine.ts'
+import { type EngineOptions, openEngine } from '../open-engine.ts'
 
 /**
  * An engine over the base with the adapter in its weights, in a thread of its own: reading, merging, quantising and
@@ -8,10 +7,10 @@ import { openThreadEngine } from '../thread/thread-engine.ts'
  * @throws ERR_OPERATION_UNSUPPORTED, ERR_CHECKPOINT_INVALID
  */
 export async function openMergedEngine(
-  options: Omit<ThreadOptions, 'merge' | 'bankBudgetBytes'>,
+  options: EngineOptions,
   adapter: LoadedAdapter,
 ): Promise<Engine> {
-  const engine = await openThreadEngine({ ...options, merge: adapter, bankBudgetBytes: 0 })
+  const engine = await openEngine({ ...options, merge: adapter, bankBudgetBytes: 0 })
   try {
     await engine.open(0, [])
     await engine.step([{ sequence: 0, tokenIds: [0], logits: 'last' }])

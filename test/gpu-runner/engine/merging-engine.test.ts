@@ -44,7 +44,7 @@ beforeEach(async () => {
     budgetBytes: 2 * FORM,
     onStep: (sample) => samples.push(sample),
     async openMerged(adapter) {
-      const merged = await openMergedEngine({ ...options, slots: SLOTS, threads: 2 }, adapter)
+      const merged = await openMergedEngine({ ...options, slots: SLOTS }, adapter)
       live++
       return {
         ...merged,
