@@ -213,6 +213,24 @@ describe('POST /v1/generate', () => {
     expect(t.runner.status().running).toBe(0)
   })
 
+  it('reports no defect when the caller goes away while a frame is awaited', async () => {
+    const defects: unknown[] = []
+    const own = await startTestRunner({ deps: { onDefect: (e) => defects.push(e) } })
+    own.engine.delayMs = 20
+    const response = await own.post('/v1/generate', await own.request({ maxTokens: 200 }))
+    const reader = response.body!.getReader()
+    await reader.read()
+    await reader.read()
+    const turn = () => new Promise((resolve) => setTimeout(resolve, 5))
+    // The stream asks for the next frame, which the engine still works on.
+    await turn()
+    await reader.cancel()
+    await eventually(() => own.engine.events).toContain('close 1')
+    await turn()
+    expect(defects).toEqual([])
+    await own.close()
+  })
+
   it('sends an error frame for what happens after the first frame', async () => {
     t.engine.delayMs = 5
     const all = t.frames({ maxTokens: 200 })
