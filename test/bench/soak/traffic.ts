@@ -1,0 +1,160 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fromHex } from '@graft/sdk/format/digest.ts'
+import type { Outcome, RunnerCaller } from './call-runner.ts'
+import { type KnownAnswer, MAX_TOKENS } from './known-answers.ts'
+
+export type Kind = 'whole' | 'hang-up' | 'deadline' | 'unknown-adapter'
+
+/** Shares of the arrivals; the rest are read to their end. */
+const SHARES: [Kind, number][] = [
+  ['hang-up', 0.06],
+  ['deadline', 0.04],
+  ['unknown-adapter', 0.01],
+]
+/** Popularity falls with rank to this power. */
+const ZIPF = 1
+/** Answers under way at once; an arrival beyond it is dropped and counted, since an open loop would pile up. */
+const MOST_IN_FLIGHT = 64
+/** Longest time that a request with a deadline gives the runner, ms: some make it, some do not. */
+const DEADLINE_MS = 60
+/** What a runner may answer to a request that asks for it. */
+const EXPECTED_ENDS: Record<Kind, string[]> = {
+  whole: ['done'],
+  'hang-up': ['left', 'done'],
+  deadline: ['ERR_DEADLINE', 'done'],
+  'unknown-adapter': ['ERR_VERSION_UNKNOWN'],
+}
+
+export interface Tally {
+  requests: Record<Kind, number>
+  ends: Record<string, number>
+  tokens: number
+  /** Tokens that differ from the answer alone; [request, position, wanted, got] of the first few. */
+  wrong: number
+  wrongExamples: string[]
+  unexpectedEnds: number
+  dropped: number
+  /** Milliseconds of answers read to their end. */
+  latency: number[]
+  firstToken: number[]
+}
+
+export const newTally = (): Tally => ({
+  requests: { whole: 0, 'hang-up': 0, deadline: 0, 'unknown-adapter': 0 },
+  ends: {},
+  tokens: 0,
+  wrong: 0,
+  wrongExamples: [],
+  unexpectedEnds: 0,
+  dropped: 0,
+  latency: [],
+  firstToken: [],
+})
+
+/** mulberry32: small, seeded, and good enough to deal traffic. */
+export function seededRandom(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let z = Math.imul(state ^ (state >>> 15), state | 1)
+    z ^= z + Math.imul(z ^ (z >>> 7), z | 61)
+    return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+/** Draws a rank in [0, count): 1 / (rank + 1) ** ZIPF. */
+export function zipf(count: number, random: () => number): () => number {
+  const sums: number[] = []
+  let total = 0
+  for (let rank = 0; rank < count; rank++) sums.push((total += (rank + 1) ** -ZIPF))
+  return () => {
+    const at = random() * total
+    return sums.findIndex((sum) => at < sum)
+  }
+}
+
+/** Sends requests in a Poisson stream until `until` (performance.now()); resolves when all are answered. */
+export async function runTraffic(
+  runner: RunnerCaller,
+  known: KnownAnswer[][],
+  how: { rate: number; seed: number; until: number; tally: Tally },
+): Promise<void> {
+  const { rate, until, tally } = how
+  const random = seededRandom(how.seed)
+  const draw = zipf(known.length, random)
+  const inFlight = new Set<Promise<void>>()
+
+  const kindOf = (): Kind => {
+    let at = random()
+    for (const [kind, share] of SHARES) if ((at -= share) < 0) return kind
+    return 'whole'
+  }
+
+  const send = async (): Promise<void> => {
+    const answers = known[draw()]!
+    const { ask, tokens } = answers[Math.floor(random() * answers.length)]!
+    const kind = kindOf()
+    tally.requests[kind]++
+    const outcome = await runner.generate(
+      {
+        ...ask,
+        ...(kind === 'deadline' ? { deadline: Date.now() + 1 + random() * DEADLINE_MS } : {}),
+        ...(kind === 'unknown-adapter' ? { adapters: [unknownAdapter(random)] } : {}),
+      },
+      kind === 'hang-up' ? 1 + Math.floor(random() * (MAX_TOKENS / 2)) : null,
+    )
+    judge(tally, kind, tokens, outcome, ask.adapters.map(({ label }) => label).join('+'))
+  }
+
+  let next = performance.now()
+  while (next < until) {
+    await sleep(Math.max(0, next - performance.now()))
+    next += (-Math.log(1 - random()) * 1000) / rate
+    if (inFlight.size >= MOST_IN_FLIGHT) {
+      tally.dropped++
+      continue
+    }
+    const request: Promise<void> = send()
+      .catch((e) => {
+        tally.unexpectedEnds++
+        count(tally.ends, String(e))
+      })
+      .finally(() => inFlight.delete(request))
+    inFlight.add(request)
+  }
+  await Promise.all(inFlight)
+}
+
+const count = (table: Record<string, number>, key: string): void => {
+  table[key] = (table[key] ?? 0) + 1
+}
+
+const unknownAdapter = (random: () => number) => ({
+  digest: fromHex(
+    Array.from({ length: 64 }, () => Math.floor(random() * 16).toString(16)).join(''),
+  ),
+  weight: '1',
+  label: '@soak/nobody@1.0.0',
+  capability: null,
+})
+
+function judge(tally: Tally, kind: Kind, want: number[], outcome: Outcome, label: string): void {
+  count(tally.ends, outcome.end)
+  tally.tokens += outcome.tokens.length
+  if (!EXPECTED_ENDS[kind].includes(outcome.end)) tally.unexpectedEnds++
+  const length = Math.min(want.length, outcome.tokens.length)
+  for (let i = 0; i < length; i++) {
+    if (outcome.tokens[i] === want[i]) continue
+    tally.wrong++
+    if (tally.wrongExamples.length < 5)
+      tally.wrongExamples.push(
+        `${label || 'base'}: token ${i} ${outcome.tokens[i]}, not ${want[i]}`,
+      )
+    break
+  }
+  if (outcome.end === 'done' && outcome.tokens.length < length) tally.wrong++
+  if (kind === 'whole' && outcome.end === 'done') {
+    tally.latency.push(outcome.ms)
+    tally.firstToken.push(outcome.firstTokenMs ?? outcome.ms)
+  }
+}
