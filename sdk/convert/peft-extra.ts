@@ -5,6 +5,7 @@ import type { Json } from '@graft/sdk/format/strict-json.ts'
 import { type Collector, resolveSite } from './compiled.ts'
 import type { ConfigReader } from './config-keys.ts'
 import { embeddingPath } from './layers.ts'
+import { isSaved } from './peft-targets.ts'
 
 /** A whole tensor instead of the base's, of exactly its shape. @throws ERR_TENSOR_UNMATCHED, ERR_TENSOR_SHAPE */
 export function replaceTensor(
@@ -30,9 +31,6 @@ export function replaceTensor(
   const value = collector.take(key, site, `full.${param === 'weight' ? 'w' : 'b'}`)
   return { op: 'replace', site, param, shape, slots: { value } }
 }
-
-const isSaved = (names: readonly string[], path: string): boolean =>
-  names.some((name) => path === name || `.${path}.`.includes(`.${name}.`))
 
 /**
  * What PEFT saves beside the method's own tensors: modules_to_save, trained biases and embeddings, token rows.

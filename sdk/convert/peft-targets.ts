@@ -8,6 +8,24 @@ export function matchesTargets(targets: string[] | string, path: string): boolea
   return targets.some((name) => path === name || path.endsWith(`.${name}`))
 }
 
+/**
+ * Whether modules_to_save names a module or one that it lies in. PEFT compares the ends of paths as texts: `norm` saves
+ * `input_layernorm` too.
+ */
+export function isSaved(names: readonly string[], path: string): boolean {
+  const parts = path.split('.')
+  return parts.some((_, i) =>
+    names.some(
+      (name) =>
+        name !== '' &&
+        parts
+          .slice(0, i + 1)
+          .join('.')
+          .endsWith(name),
+    ),
+  )
+}
+
 const LAYER = /.*?\.[^.]*\.(\d+)\./
 
 function inLayers(config: ConfigReader, path: string): boolean {
@@ -48,7 +66,7 @@ export function checkTargets(
         `the weights adapt ${path}, which target_modules does not name: config and weights are of two adapters`,
       )
   for (const path of candidates) {
-    const skip = saved.some((name) => `.${path}.`.includes(`.${name}.`)) || patterned !== null
+    const skip = isSaved(saved, path) || patterned !== null
     if (!skip && !adapted.has(path) && isTarget(path))
       throw new GraftError(
         'ERR_TENSOR_MISSING',

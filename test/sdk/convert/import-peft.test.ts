@@ -1,3 +1,4 @@
+import { isSaved } from '@graft/convert/peft-targets.ts'
 import type { Operation } from '@graft/sdk/format/operations.ts'
 import { describe, expect, it } from 'vitest'
 import {
@@ -136,6 +137,17 @@ describe('LoRA from PEFT', () => {
     const source = tensorsOf(sourceOf('peft-modules-to-save').get('adapter_model.safetensors')!)
     expect(slot(head.slots.value)).toEqual(source.get('base_model.model.lm_head.weight')!.data)
     expect(manifest.method.flags).toEqual(['modules_to_save'])
+  })
+
+  it.each([
+    [['norm'], 'model.layers.0.input_layernorm', true],
+    [['norm'], 'model.norm', true],
+    [['mlp'], 'model.layers.1.mlp.up_proj', true],
+    [['o_proj'], 'model.layers.1.self_attn.q_proj', false],
+    [['layer'], 'model.layers.0.self_attn', false],
+    [[''], 'lm_head', false],
+  ])('reads modules_to_save %j as PEFT does, by the end of %s: %s', (names, path, saved) => {
+    expect(isSaved(names, path)).toBe(saved)
   })
 
   it('makes trainable tokens replacements of rows, in ascending order', async () => {
