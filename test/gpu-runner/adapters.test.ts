@@ -52,6 +52,11 @@ const keptOnDisk = async (published: Published): Promise<void> => {
     )
     .toBe(true)
 }
+/** A gauge of the runner's metrics. */
+const gauge = async (runner: TestRunner, name: string): Promise<number> => {
+  const text = await (await runner.runner.fetch(new Request('http://runner/metrics'))).text()
+  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
+}
 const refusal = (code: string, message: RegExp) => ({
   code,
   message: expect.stringMatching(message),
@@ -168,6 +173,97 @@ describe('tiers', () => {
     const second = tiny.frames({ adapters: [pull(b)] })
     expect(idsOf(await first)).toHaveLength(150)
     expect(idsOf(await second)).toHaveLength(4)
+  })
+
+  it('fetch for a request while it still waits for a slot', async () => {
+    const busy = await startTestRunner({ info: { slots: 1 }, registry: t.registry })
+    others.push(busy)
+    const c = await add(6)
+    busy.engine.delayMs = 5
+    const running = busy.frames({ maxTokens: 150 })
+    await eventually(() => busy.runner.status().running).toBe(1)
+    busy.engine.events.length = 0
+    // Unproven adapters need the slot for their goldens; what is to be seen here is the way into the bank.
+    const waiting = busy.frames({ adapters: [pull(c)] })
+    await eventually(() => busy.engine.events).toContain(`load ${c.digest}`)
+    expect(busy.runner.status().running).toBe(1)
+    expect(busy.engine.events.filter((e) => e.startsWith('open'))).toEqual([])
+    expect(idsOf(await running)).toHaveLength(150)
+    expect(idsOf(await waiting)).toHaveLength(4)
+  })
+
+  it('leave nothing behind when the only one who asked leaves during the download', async () => {
+    const a = await add(4)
+    t.registry.hold.set(`/v1/blobs/${a.file}`, new Promise<void>(() => {}))
+    const leaving = new AbortController()
+    const asked = t.post('/v1/generate', await t.request({ adapters: [pull(a)] }), leaving.signal)
+    await eventually(() => t.registry.asked.at(-1)).toMatch(a.file)
+    expect(await gauge(t, 'graft_host_bytes')).toBeGreaterThan(0)
+    leaving.abort()
+    expect((await asked).status).toBe(499)
+    await expect.poll(() => gauge(t, 'graft_host_bytes')).toBe(0)
+    expect(t.engine.bank.size).toBe(0)
+    const files = await readdir(t.deps.cacheFolder, { recursive: true })
+    expect(files.filter((file) => file.includes('tmp') || file.includes('blobs'))).toEqual([])
+    t.registry.hold.clear()
+    expect(idsOf(await t.frames({ adapters: [pull(a)] }))).toHaveLength(4)
+  })
+
+  it('keep every budget while many adapters come and go at once', async () => {
+    const limits = { hostBytes: 20_000, diskBytes: 40_000 }
+    const small = await startTestRunner({
+      info: { bankBudgetBytes: 100 },
+      registry: t.registry,
+      deps: { limits },
+    })
+    others.push(small)
+    const all = await Promise.all(Array.from({ length: 12 }, (_, i) => add(3 + i)))
+    const most = { host: 0, disk: 0, bank: 0 }
+    let done = false
+    const watching = (async () => {
+      while (!done) {
+        most.host = Math.max(most.host, await gauge(small, 'graft_host_bytes'))
+        most.disk = Math.max(most.disk, await gauge(small, 'graft_disk_bytes'))
+        most.bank = Math.max(most.bank, small.engine.bank.size)
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    })()
+    for (let round = 0; round < 2; round++)
+      await Promise.all(all.map((a) => small.frames({ adapters: [pull(a)] })))
+    done = true
+    await watching
+    expect(most.host).toBeLessThanOrEqual(limits.hostBytes)
+    expect(most.disk).toBeLessThanOrEqual(limits.diskBytes)
+    // 32 bytes each.
+    expect(most.bank).toBeLessThanOrEqual(3)
+    expect(most.host).toBeGreaterThan(limits.hostBytes / 2)
+  })
+
+  it('swap a version in one step: what runs keeps its bytes, what comes gets the new ones', async () => {
+    const v1 = await add(4)
+    const v2 = await publish({ base: t.base, shift: 9, name: v1.manifest.name })
+    t.registry.add(v2)
+    const alone = [
+      await t.frames({ adapters: [pull(v1)], maxTokens: 60 }),
+      await t.frames({ adapters: [pull(v2)], maxTokens: 60 }),
+    ].map((frames) => idsOf(frames))
+    expect(alone[0]).not.toEqual(alone[1])
+    // Room for two: nothing of a third may push out what runs.
+    const tight = await startTestRunner({
+      info: { bankBudgetBytes: 70 },
+      registry: t.registry,
+      deps: { key: t.key },
+    })
+    others.push(tight)
+    tight.engine.delayMs = 5
+    const old = tight.frames({ adapters: [pull(v1)], maxTokens: 60 })
+    await eventually(() => tight.runner.status().running).toBe(1)
+    const [before, after] = await Promise.all([
+      old,
+      tight.frames({ adapters: [pull(v2)], maxTokens: 60 }),
+    ])
+    expect(idsOf(before)).toEqual(alone[0])
+    expect(idsOf(after)).toEqual(alone[1])
   })
 
   it('start with a prefetch, so that the call finds the adapter', async () => {
