@@ -2,12 +2,12 @@
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { ERRORS, expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
-import { parsePrecision } from './engine/open-engine.ts'
+import { parseExecution, parsePrecision } from './engine/open-engine.ts'
 import { type ServeOptions, serveRunner } from './serve.ts'
 
 const USAGE = `graft-runner --checkpoint <folder> --registry <url> --state <folder> --id <name> --fleet-key <file>
   [--edge <url>] [--port 8090] [--host 127.0.0.1] [--public-url <url>]
-  [--precision fp32|int8|int4] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
+  [--precision fp32|int8|int4] [--execution cpu|webgpu] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
   [--bank-mib 1024] [--host-mib 1024]
 The fleet key is a private JWK in a file, or in GRAFT_FLEET_KEY.`
 
@@ -22,6 +22,7 @@ const FLAGS = {
   id: { type: 'string' },
   'fleet-key': { type: 'string' },
   precision: { type: 'string', default: 'fp32' },
+  execution: { type: 'string', default: 'cpu' },
   policy: { type: 'string', default: 'goldens' },
   slots: { type: 'string' },
   threads: { type: 'string' },
@@ -96,6 +97,7 @@ async function parseOptions(args: string[]): Promise<ServeOptions> {
     id: need('id'),
     fleetKey: await readFleetKey(flags['fleet-key']),
     precision: parsePrecision(flags.precision),
+    execution: parseExecution(flags.execution),
     policy: oneOf('policy', flags.policy, ['goldens', 'allow-unproven'] as const),
     ...(slots === undefined ? {} : { slots }),
     ...(threads === undefined ? {} : { threads }),

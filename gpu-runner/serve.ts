@@ -36,6 +36,8 @@ export interface ServeOptions {
   fleetKey: JsonWebKey
   /** @default 'fp32' */
   precision?: NonNullable<EngineOptions['precision']>
+  /** Where the graph runs. @default 'cpu' */
+  execution?: NonNullable<EngineOptions['execution']>
   /** Most sequences at once. @default what the engine chooses */
   slots?: number
   /** Threads of the engine. @default what the engine chooses */
@@ -93,7 +95,7 @@ function listen(server: ReturnType<typeof createAdaptorServer>, port: number, ho
 /** Opens the base, listens, and tells the edge. Resolves once requests can be answered. */
 export async function serveRunner(options: ServeOptions): Promise<ServedRunner> {
   const { checkpoint, state, id, host = '127.0.0.1', log } = options
-  const { precision = 'fp32', slots, threads, bankBudgetBytes } = options
+  const { precision = 'fp32', execution = 'cpu', slots, threads, bankBudgetBytes } = options
   const clock = (): Date => new Date()
   const fleetKey = await importSigningKey(options.fleetKey)
   const key = await openKey(state)
@@ -102,6 +104,7 @@ export async function serveRunner(options: ServeOptions): Promise<ServedRunner> 
     checkpointDir: checkpoint,
     baseDigest: base.digest,
     precision,
+    execution,
     ...(slots === undefined ? {} : { slots }),
     ...(threads === undefined ? {} : { threads }),
     ...(bankBudgetBytes === undefined ? {} : { bankBudgetBytes }),
