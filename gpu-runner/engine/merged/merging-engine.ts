@@ -10,6 +10,8 @@ export interface StepSample {
   ms: number
   /** Every row fed one token. */
   decode: boolean
+  /** Positions filled in all rows together. */
+  positions: number
   /** By sequence: the adapter it is bound to alone with weight 1, 'sum' for other combinations, null for the base alone. */
   rows: { adapter: Digest | 'sum' | null; merged: boolean }[]
 }
@@ -122,6 +124,7 @@ export function createMergingEngine(deps: MergingEngineDeps): MergingEngine {
       onStep?.({
         ms: performance.now() - begin,
         decode: rows.every(({ tokenIds }) => tokenIds.length === 1),
+        positions: rows.reduce((sum, { sequence }) => sum + find(sequence).filled, 0),
         rows: rows.map(({ sequence }) => {
           const { adapter, form } = find(sequence)
           return { adapter, merged: form !== null }

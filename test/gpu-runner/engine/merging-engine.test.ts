@@ -140,6 +140,7 @@ describe('a merged adapter', () => {
       {
         ms: expect.any(Number),
         decode: false,
+        positions: 5 * PROMPT.length + 4,
         rows: [
           { adapter: other.digest, merged: false },
           { adapter: hot.digest, merged: true },
