@@ -1,129 +1,13 @@
-import type { Checkpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
 import { readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
-import type { Engine, LoadedAdapter } from '@graft/runner/engine/engine.ts'
 import { openOnnxEngine } from '@graft/runner/engine/onnx/onnx-engine.ts'
 import { fromHex } from '@graft/sdk/format/digest.ts'
-import fc from 'fast-check'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { freshId, type Terms } from './measure.ts'
-import { bottleneck, dora, everyOperation, lowRank } from './random-adapters.ts'
-import { TINY, writeTinyCheckpoint } from './tiny-checkpoint.ts'
+import { afterAll } from 'vitest'
+import { isolationContract } from './isolation.ts'
+import { writeTinyCheckpoint } from './tiny-checkpoint.ts'
 
-const BASE = fromHex('b'.repeat(64))
-const ROWS = 4
-const ordinary = Object.values(everyOperation())
+const tiny = await writeTinyCheckpoint()
+const checkpoint = await readCheckpoint(tiny.dir)
+const baseDigest = fromHex('b'.repeat(64))
+afterAll(() => tiny.remove())
 
-/** Finite weights whose products overflow f32. */
-const blownUp = (adapter: LoadedAdapter, seed: number, names: RegExp): LoadedAdapter => ({
-  ...adapter,
-  digest: fromHex(seed.toString(16).padStart(64, '0')),
-  tensors: new Map(
-    [...adapter.tensors].map(([name, { shape, data }]) => [
-      name,
-      { shape, data: names.test(name) ? data.map((x) => Math.sign(x) * 3e37) : data },
-    ]),
-  ),
-})
-const hostile = [
-  blownUp(lowRank(71), 0xdead1, /\.[AB]$/),
-  blownUp(bottleneck(72, 'relu'), 0xdead2, /\.(downW|upW)$/),
-]
-
-let checkpoint: Checkpoint
-let engine: Engine
-let tiny: Awaited<ReturnType<typeof writeTinyCheckpoint>>
-
-const openEngine = async (): Promise<Engine> => {
-  const created = await openOnnxEngine({ checkpoint, baseDigest: BASE, slots: ROWS })
-  for (const adapter of [...ordinary, ...hostile]) await created.load(adapter)
-  return created
-}
-
-beforeAll(async () => {
-  tiny = await writeTinyCheckpoint()
-  checkpoint = await readCheckpoint(tiny.dir)
-  engine = await openEngine()
-})
-afterAll(async () => {
-  await engine?.[Symbol.asyncDispose]()
-  await tiny?.remove()
-})
-
-const alone = ({ digest }: LoadedAdapter): Terms => [{ digest, weight: 1 }]
-
-/** Opens the rows in order, runs prompts, then decode steps together. @returns results of each row by step */
-async function decode(on: Engine, rows: Terms[], steps = 3) {
-  const ids = rows.map(() => freshId())
-  for (const [i, id] of ids.entries()) await on.open(id, rows[i]!)
-  const results = rows.map((): { logits: Float32Array; finite: boolean }[] => [])
-  for (let t = 0; t <= steps; t++) {
-    const tokens = t === 0 ? [3, 60, 7] : [(t * 17) % TINY.vocab]
-    const { rows: got } = await on.step(
-      ids.map((sequence) => ({ sequence, tokenIds: tokens, logits: 'last' })),
-    )
-    for (const [i, { logits, finite }] of got.entries()) results[i]!.push({ logits, finite })
-  }
-  for (const id of ids) await on.close(id)
-  return results
-}
-
-const bits = (logits: Float32Array): string => Buffer.from(logits.slice().buffer).toString('hex')
-
-test('a row is bit-equal whatever adapters its neighbours in the decode batch use', async () => {
-  const choice = fc.constantFrom<Terms>([], ...ordinary.map(alone), ...hostile.map(alone), [
-    { digest: lowRank(1).digest, weight: 0.6 },
-    { digest: dora(3).digest, weight: 0.4 },
-  ])
-  const own = fc.constantFrom<Terms>([], ...ordinary.map(alone))
-  const neighbours = fc.array(choice, { minLength: ROWS - 1, maxLength: ROWS - 1 })
-  await fc.assert(
-    fc.asyncProperty(own, neighbours, fc.nat(ROWS - 1), async (mine, others, at) => {
-      const quiet = Array.from({ length: ROWS }, (): Terms => [])
-      const crowd = others.toSpliced(at, 0, mine)
-      const lonely = (await decode(engine, quiet.with(at, mine)))[at]!
-      const crowded = (await decode(engine, crowd))[at]!
-      for (const [t, { logits, finite }] of crowded.entries()) {
-        expect(finite).toBe(true)
-        expect(bits(logits)).toBe(bits(lonely[t]!.logits))
-      }
-    }),
-    { numRuns: 8, seed: 20, endOnFailure: true },
-  )
-})
-
-test('only the hostile row is reported as not finite', async () => {
-  const rows = await decode(engine, [
-    [],
-    alone(hostile[0]!),
-    alone(hostile[1]!),
-    alone(ordinary[0]!),
-  ])
-  expect(rows.map((steps) => steps.map(({ finite }) => finite))).toEqual([
-    [true, true, true, true],
-    [false, false, false, false],
-    [false, false, false, false],
-    [true, true, true, true],
-  ])
-})
-
-test.each([
-  ['after an answer', 'last'],
-  ['after a prompt chunk whose logits nobody asked for', 'none'],
-] as const)('a slot that a hostile adapter leaves %s is as good as new', async (_, logits) => {
-  const fresh = await openEngine()
-  const expected = await decode(fresh, [[], alone(ordinary[0]!)])
-  await fresh[Symbol.asyncDispose]()
-  for (const adapter of hostile) {
-    const id = freshId()
-    await engine.open(id, alone(adapter))
-    const { rows } = await engine.step([{ sequence: id, tokenIds: [1, 2, 3, 4, 5, 6], logits }])
-    expect(rows[0]!.finite).toBe(false)
-    await engine.close(id)
-    const again = await decode(engine, [[], alone(ordinary[0]!)])
-    for (const [b, steps] of again.entries())
-      for (const [t, { logits: own, finite }] of steps.entries()) {
-        expect(finite).toBe(true)
-        expect(bits(own)).toBe(bits(expected[b]![t]!.logits))
-      }
-  }
-})
+isolationContract('onnx', (options) => openOnnxEngine({ checkpoint, baseDigest, ...options }))
