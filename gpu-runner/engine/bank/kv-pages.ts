@@ -33,13 +33,12 @@ export class KvPages {
     return 0
   }
 
-  /** Gives the slot's pages back. @returns them */
-  release(slot: number): number[] {
+  /** Gives the slot's pages back. */
+  release(slot: number): void {
     const pages = this.#owned[slot]!
     this.#owned[slot] = []
     this.#free.push(...pages)
     this.#free.sort((a, b) => b - a)
-    return pages
   }
 
   /** Pages of the slot, the one of position 0 first. */

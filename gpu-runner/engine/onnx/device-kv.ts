@@ -71,7 +71,8 @@ export class DeviceKv implements KvStore {
     const last = new Int32Array(batch * group * tokens)
     for (const [b, entry] of rows.entries()) {
       const { slot, length } = entry!.sequence
-      // Past its end a row reads its own first position: never another sequence's, whose values may be NaN.
+      // Past its end a row reads its own first position, never what an earlier owner of the page left: masked positions
+      // weigh 0, and 0 * NaN would still be NaN.
       read.fill(this.#row(slot, 0), b * width, (b + 1) * width)
       for (let c = 0; c < length + tokens; c++) read[b * width + c] = this.#row(slot, c)
       for (let t = 0; t < tokens; t++) {
@@ -109,14 +110,9 @@ export class DeviceKv implements KvStore {
     return rows.map((_, b) => Number.isFinite(size[b]))
   }
 
-  async free(slot: number, poisoned: boolean): Promise<void> {
-    const pages = this.#pages.release(slot)
-    if (!poisoned) return
-    const rows = pages.flatMap((page) =>
-      Array.from({ length: this.#pageRows }, (_, row) => page * this.#pageRows + row),
-    )
-    const zeros = new Float32Array(rows.length * this.#config.headDim)
-    await this.#memory.write(this.#tables, rows, () => zeros)
+  /** Nothing to clean: what a sequence left behind is read by nobody before it is written anew. */
+  free(slot: number): void {
+    this.#pages.release(slot)
   }
 
   async dispose(): Promise<void> {
