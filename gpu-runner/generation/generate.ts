@@ -128,13 +128,15 @@ function run(
   }
   let open = choices.length
   let failed = false
+  /** By choice that ran here: the adapter's weights were part of its base. */
+  const merged: boolean[] = []
 
   async function close(): Promise<void> {
     lease.release()
     signal.removeEventListener('abort', cancelAll)
     if (failed) return queue.end()
     const reasons = choices.map(({ reason }) => reason)
-    const facts = { request, requestHash: hash, tokens: tokens(), reasons }
+    const facts = { request, requestHash: hash, tokens: tokens(), reasons, merged }
     const { id, key, clock } = deps
     const runner = { id, build: engine.build, base: engine.base.digest, key, clock }
     queue.push({ type: 'done', tokens: tokens(), receipt: await signReceipt(facts, runner) })
@@ -166,6 +168,7 @@ function run(
         logits: 'last',
         background: false,
         deadline: request.deadline,
+        onOpen: (opened) => merged.push(opened.merged),
         onLogits(logits) {
           const { frames, next } = choice.step(logits)
           for (const frame of frames) queue.push(frame)

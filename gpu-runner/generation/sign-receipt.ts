@@ -9,12 +9,20 @@ export interface ReceiptFacts {
   requestHash: Digest
   tokens: RunnerReceipt['tokens']
   reasons: (FinishReason | null)[]
+  /** By choice that ran: the adapter's weights were part of the base that ran it. */
+  merged: boolean[]
 }
 
 /** One reason for the whole answer: the one that cut most. */
 function overall(reasons: (FinishReason | null)[]): FinishReason {
   if (reasons.some((reason) => reason === null)) return 'error'
   return reasons.includes('length') ? 'length' : (reasons[0] ?? 'stop')
+}
+
+/** 'merged' only when every choice ran so: a form may come or go between two of them. */
+function mergeState({ request, merged }: ReceiptFacts): RunnerReceipt['mergeState'] {
+  if (request.adapters.length === 0) return 'none'
+  return merged.length > 0 && merged.every(Boolean) ? 'merged' : 'banked'
 }
 
 /** What ran, signed by the runner that ran it: the adapters are those pinned in its bank all the while. */
@@ -30,7 +38,7 @@ export function signReceipt(
     tenant: request.tenant,
     base: runner.base,
     adapters: request.adapters.map(({ digest, weight }) => ({ digest, weight })),
-    mergeState: request.adapters.length > 0 ? 'banked' : 'none',
+    mergeState: mergeState(facts),
     tokens,
     finish: overall(reasons),
     runner: { id: runner.id, build: runner.build },

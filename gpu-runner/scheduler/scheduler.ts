@@ -18,6 +18,8 @@ export interface Job {
   background: boolean
   /** Unix milliseconds; null = none. */
   deadline: number | null
+  /** The job got its slot. */
+  onOpen?(opened: { cachedTokens: number; merged: boolean }): void
   /** [count, vocab] logits of the positions just fed. Gives the token to feed next; null ends the job. */
   onLogits(logits: Float32Array): number | null
   /** The job is over and its slot is free: null when it ended by itself. */
@@ -153,8 +155,12 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
     for (const sequence of planned) {
       if (sequence.open || sequence.over) continue
       try {
-        await engine.open(sequence.id, sequence.job.adapters)
+        const { cachedTokens, merged = false } = await engine.open(
+          sequence.id,
+          sequence.job.adapters,
+        )
         sequence.open = true
+        sequence.job.onOpen?.({ cachedTokens, merged })
       } catch (e) {
         end(sequence, asRunnerFailure(e))
       }
