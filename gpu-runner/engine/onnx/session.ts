@@ -19,7 +19,7 @@ export async function createSession(
 ): Promise<Ort.InferenceSession> {
   try {
     return await ort.InferenceSession.create(model, {
-      ...(execution === 'webgpu' ? { executionProviders: ['webgpu'] } : {}),
+      ...(execution === 'webgpu' ? ON_DEVICE : {}),
       ...(external ? { externalData: [external] } : {}),
       ...(outputsOnDevice ? { preferredOutputLocation: 'gpu-buffer' } : {}),
       intraOpNumThreads: threads,
@@ -33,6 +33,12 @@ export async function createSession(
       throw new GraftError('ERR_NOT_INSTALLED', NO_ADAPTER, { cause })
     throw cause
   }
+}
+
+/** An operator that WebGPU lacks would run on the CPU and have its operands copied, each step: refused instead. */
+const ON_DEVICE = {
+  executionProviders: ['webgpu'],
+  extra: { session: { disable_cpu_ep_fallback: '1' } },
 }
 
 const NO_ADAPTER =
