@@ -15,6 +15,10 @@ export interface ModelConfig {
   ropeTheta: number
   normEpsilon: number
   tiedHead: boolean
+  /** q, k, v and o have a bias. */
+  attentionBias: boolean
+  /** gate, up and down have a bias. */
+  mlpBias: boolean
   /** Token ids that end an answer. */
   eosIds: number[]
 }
@@ -97,6 +101,8 @@ export function parseModelConfig(config: Json, where = 'config.json'): ModelConf
     ropeTheta: positive('rope_theta', rope?.['rope_theta'] ?? config['rope_theta'] ?? 10_000),
     normEpsilon: positive('rms_norm_eps', config['rms_norm_eps'] ?? 1e-6),
     tiedHead: config['tie_word_embeddings'] === true,
+    attentionBias: config['attention_bias'] === true,
+    mlpBias: config['mlp_bias'] === true,
     eosIds: Array.isArray(eos) ? (eos as number[]) : typeof eos === 'number' ? [eos] : [],
   }
 }
@@ -121,14 +127,22 @@ function refuseUnknown(
   if (config['model_type'] !== family.modelType) refuse('model_type', `"${family.modelType}"`)
   if ((config['hidden_act'] ?? family.activation) !== family.activation)
     refuse('hidden_act', `"${family.activation}"`)
-  if (config['attention_bias'] === true) refuse('attention_bias', 'false')
-  if (config['mlp_bias'] === true) refuse('mlp_bias', 'false')
+  for (const key of ['attention_bias', 'mlp_bias'])
+    if (typeof (config[key] ?? false) !== 'boolean') refuse(key, 'true or false')
   if (config['rope_scaling']) refuse('rope_scaling', 'absent')
-  if (config['quantization_config'])
-    refuse('quantization_config', 'absent: give the full-precision checkpoint')
+  const quantization = config['quantization_config'] as Json | null | undefined
+  if (quantization && !isBnbNf4(quantization))
+    refuse('quantization_config', "absent, or bitsandbytes' 4-bit nf4")
   const rope = (config['rope_parameters'] ?? {}) as Json
   for (const key of ['rope_type', 'type'])
     if ((rope[key] ?? 'default') !== 'default') refuse('rope_parameters', 'of rope_type "default"')
   for (const key of Object.keys(rope))
     if (!ROPE_KEYS.has(key)) refuse('rope_parameters', `without ${JSON.stringify(key)}`)
 }
+
+/** Which weights are quantised, and how, stands beside each of them in the file. */
+const isBnbNf4 = (quantization: Json): boolean =>
+  quantization['quant_method'] === 'bitsandbytes' &&
+  quantization['load_in_4bit'] === true &&
+  quantization['bnb_4bit_quant_type'] === 'nf4' &&
+  (quantization['bnb_4bit_quant_storage'] ?? 'uint8') === 'uint8'

@@ -31,6 +31,8 @@ export function randomBase(
     ropeTheta: 10_000,
     normEpsilon: 1e-5,
     tiedHead: false,
+    attentionBias: false,
+    mlpBias: false,
     eosIds: [],
   }
   // One tensor per shape: every layer still has its own bytes in the graph, and only shapes matter here.

@@ -1,10 +1,18 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
-import { bottleneckKey, linearSites, PLACEMENTS } from '../graph/sites.ts'
+import {
+  GROUP_KINDS,
+  type GroupKind,
+  type LinearGroup,
+  linearGroups,
+} from '../graph/linear-groups.ts'
+import { bottleneckKey, PLACEMENTS } from '../graph/sites.ts'
 import { type Variant, widest } from '../graph/variants.ts'
 import { assertComposable, sumVectors, type Term } from './combination.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
+import { pageTables } from './low-rank-pages.ts'
+import { PageRegion } from './page-region.ts'
 import { RowRegion } from './row-region.ts'
 import { VectorTable } from './vector-table.ts'
 
@@ -21,12 +29,16 @@ export interface Binding {
  * budget; `bind` makes rows of what an open sequence needs; the last `unbind` takes them out again.
  */
 export class AdapterBank {
-  readonly lowRank: RowRegion
+  readonly pages: Record<GroupKind, PageRegion>
   readonly bottlenecks: RowRegion
   readonly vectors: VectorTable
   readonly heads: RowRegion
   readonly #loaded = new Map<Digest, CompiledAdapter>()
-  readonly #active = new Map<Digest, number>()
+  /** By owner of pages and rows. */
+  readonly #active = new Map<string, { digest: Digest; users: number }>()
+  readonly #groups: ReadonlyMap<string, LinearGroup>
+  readonly #byKind: Record<GroupKind, LinearGroup[]>
+  readonly #partInputs: ReadonlySet<string>
   #bytes = 0
 
   readonly config: ModelConfig
@@ -35,16 +47,19 @@ export class AdapterBank {
   constructor(config: ModelConfig, budgetBytes: number) {
     this.config = config
     this.budgetBytes = budgetBytes
-    const sites = linearSites(config)
     const places = Array.from({ length: config.layers }, (_, layer) =>
       PLACEMENTS.map((place) => bottleneckKey(`model.layers.${layer}`, place)),
     ).flat()
-    this.lowRank = new RowRegion(
-      sites.flatMap(({ path, in: inner, out }): [string, number][] => [
-        [`${path}.A`, inner],
-        [`${path}.B`, out],
-      ]),
+    const groups = linearGroups(config)
+    this.#groups = new Map(groups.map((group) => [group.key, group]))
+    const of = (kind: GroupKind) => groups.filter((group) => group.kind === kind)
+    this.#byKind = perKind(of)
+    this.#partInputs = new Set(
+      groups
+        .filter(({ parts }) => parts.length > 1)
+        .flatMap(({ parts }) => parts.map(({ path }) => `${path}.in_vectors`)),
     )
+    this.pages = perKind((kind) => new PageRegion(of(kind).flatMap(pageTables)))
     this.bottlenecks = new RowRegion(
       places.flatMap((key): [string, number][] => [
         [`${key}.down`, config.hidden],
@@ -53,13 +68,23 @@ export class AdapterBank {
       ]),
     )
     this.vectors = new VectorTable([
-      ...sites.flatMap(({ path, in: inner, out }) => [
-        { key: `${path}.in_vectors`, width: inner, neutral: 1 },
-        { key: `${path}.out_vectors`, width: out, neutral: 1 },
+      ...groups.flatMap(({ key, in: inner, out, parts }) => [
+        ...parts.map(({ path }) => ({ key: `${path}.in_vectors`, width: inner, neutral: 1 })),
+        { key: `${key}.out_vectors`, width: out, neutral: 1 },
       ]),
       ...places.map((key) => ({ key: `${key}.up_bias`, width: config.hidden, neutral: 0 })),
     ])
     this.heads = new RowRegion([['lm_head.others', config.hidden * config.vocab]], 1)
+  }
+
+  /** Groups of one kind, layer by layer. */
+  groupsOf(kind: GroupKind): LinearGroup[] {
+    return this.#byKind[kind]
+  }
+
+  /** Whether a table holds input vectors of a linear that shares its input with others. */
+  isPartInput(table: string): boolean {
+    return this.#partInputs.has(table)
   }
 
   get usedBytes(): number {
@@ -84,7 +109,7 @@ export class AdapterBank {
   unload(digest: Digest): void {
     const adapter = this.#loaded.get(digest)
     if (!adapter) return
-    if (this.#active.has(digest))
+    if ([...this.#active.values()].some((active) => active.digest === digest))
       throw new GraftError(
         'ERR_BANK_FULL',
         `${digest} is in use by an open sequence; close it before unloading`,
@@ -105,48 +130,58 @@ export class AdapterBank {
       return { adapter, weight }
     })
     assertComposable(terms)
-    for (const { adapter } of terms) this.#activate(adapter)
-    const variant = widest(terms.map(({ adapter }) => adapter.variant))
+    for (const term of terms) this.#activate(term)
+    const variants = terms.map(({ adapter }) => adapter.variant)
+    // A token that reads several pages has its updates added first.
+    const several = GROUP_KINDS.some(
+      (kind) =>
+        terms.reduce((sum, term) => sum + (term.adapter.pages.get(kind)?.count ?? 0), 0) > 1,
+    )
+    const variant = widest(several ? [...variants, 'rich'] : variants)
     return { terms, variant, entry: this.#addVectors(terms) }
   }
 
   unbind(binding: Binding): void {
-    for (const { adapter } of binding.terms) this.#deactivate(adapter)
+    for (const term of binding.terms) this.#deactivate(term)
     if (binding.entry !== 0) this.vectors.remove(binding.entry)
   }
 
-  #activate(adapter: CompiledAdapter): void {
-    const { digest, lowRank, bottleneck, head } = adapter
-    const users = this.#active.get(digest) ?? 0
-    if (users > 0) {
-      this.#active.set(digest, users + 1)
+  #activate(term: Term): void {
+    const { adapter } = term
+    const owner = ownerOf(term)
+    const active = this.#active.get(owner)
+    if (active) {
+      active.users++
       return
     }
-    if (adapter.rank > 0)
-      this.lowRank.add(digest, adapter.rank, (key) => {
-        const site = lowRank.get(key.slice(0, -2))
-        return key.endsWith('.A') ? site?.a : site?.b
+    for (const [kind, { count, tables }] of adapter.pages)
+      this.pages[kind].add(owner, count, (key, target) => {
+        const values = tables.get(key)
+        if (values) target.set(values)
+        // The weight is folded into the copy of B, so that a step multiplies by nothing more.
+        if (values && key.endsWith('.B') && term.weight !== 1)
+          for (let i = 0; i < target.length; i++) target[i]! *= term.weight
       })
+    const { bottleneck, head } = adapter
     if (bottleneck)
-      this.bottlenecks.add(digest, bottleneck.rows, (key) => {
+      this.bottlenecks.add(owner, bottleneck.rows, (key) => {
         const [, site, part] = /^(.*)\.(down|up|down_bias)$/.exec(key)!
         const row = bottleneck.sites.get(site!)
         return part === 'down' ? row?.down : part === 'up' ? row?.up : row?.downBias
       })
-    if (head) this.heads.add(digest, 1, () => head)
-    this.#active.set(digest, 1)
+    if (head) this.heads.add(owner, 1, () => head)
+    this.#active.set(owner, { digest: adapter.digest, users: 1 })
   }
 
-  #deactivate(adapter: CompiledAdapter): void {
-    const users = this.#active.get(adapter.digest)! - 1
-    if (users > 0) {
-      this.#active.set(adapter.digest, users)
-      return
-    }
-    this.#active.delete(adapter.digest)
-    if (adapter.rank > 0) this.lowRank.remove(adapter.digest)
-    if (adapter.bottleneck) this.bottlenecks.remove(adapter.digest)
-    if (adapter.head) this.heads.remove(adapter.digest)
+  #deactivate(term: Term): void {
+    const { adapter } = term
+    const owner = ownerOf(term)
+    const active = this.#active.get(owner)!
+    if (--active.users > 0) return
+    this.#active.delete(owner)
+    for (const kind of adapter.pages.keys()) this.pages[kind].remove(owner)
+    if (adapter.bottleneck) this.bottlenecks.remove(owner)
+    if (adapter.head) this.heads.remove(owner)
   }
 
   /** @returns 0 when every vector of the terms is neutral */
@@ -160,9 +195,32 @@ export class AdapterBank {
       const site = key.slice(0, key.lastIndexOf('.'))
       if (key.endsWith('.in_vectors'))
         return sumVectors(terms, (adapter) => adapter.inVectors.get(site))
-      if (key.endsWith('.out_vectors'))
-        return sumVectors(terms, (adapter) => adapter.outVectors.get(site))
+      if (key.endsWith('.out_vectors')) return this.#outVectors(terms, site)
       return terms[0]?.adapter.bottleneck?.sites.get(site)?.upBias
     })
   }
+
+  /** A group's factors [out], its parts side by side; undefined where none has any. */
+  #outVectors(terms: Term[], key: string): Float32Array | undefined {
+    const group = this.#groups.get(key)!
+    let whole: Float32Array | undefined
+    for (const { path, first } of group.parts) {
+      const own = sumVectors(terms, (adapter) => adapter.outVectors.get(path))
+      if (!own) continue
+      whole ??= new Float32Array(group.out).fill(1)
+      whole.set(own, first)
+    }
+    return whole
+  }
 }
+
+/** One adapter with one weight has pages of its own. */
+export const ownerOf = ({ adapter: { digest }, weight }: Term): string =>
+  weight === 1 ? digest : `${digest}*${weight}`
+
+const perKind = <T>(of: (kind: GroupKind) => T): Record<GroupKind, T> => ({
+  qkv: of('qkv'),
+  o: of('o'),
+  gate_up: of('gate_up'),
+  down: of('down'),
+})

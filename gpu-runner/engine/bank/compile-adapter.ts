@@ -4,12 +4,14 @@ import type { Operation } from '@graft/sdk/format/operations.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import type { LoadedAdapter } from '../engine.ts'
+import { type GroupKind, linearGroups } from '../graph/linear-groups.ts'
 import { transpose } from '../graph/linear-weights.ts'
 import { linearSites, PLACEMENTS } from '../graph/sites.ts'
 import { widest } from '../graph/variants.ts'
 import { isComposable } from '../rules.ts'
 import { addBottleneck } from './compile-bottleneck.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
+import { type LowRankFactors, packPages, pageTables } from './low-rank-pages.ts'
 import { weightNorms } from './weight-norms.ts'
 
 const unsupported = (message: string): GraftError =>
@@ -44,8 +46,7 @@ export async function compileAdapter(
     digest: adapter.digest,
     variant: 'base',
     composable: isComposable(adapter.operations),
-    rank: 0,
-    lowRank: new Map(),
+    pages: new Map(),
     outVectors: new Map(),
     inVectors: new Map(),
     bottleneck: null,
@@ -57,10 +58,18 @@ export async function compileAdapter(
   }
   const sites = new Map(linearSites(checkpoint.config).map((site) => [site.path, site]))
   const take = taker(adapter)
+  const factors = new Map<string, LowRankFactors>()
   for (const operation of adapter.operations) {
-    addOperation(compiled, operation, take, checkpoint, sites)
+    addOperation(compiled, factors, operation, take, checkpoint, sites)
     await breathe()
   }
+  const groups = linearGroups(checkpoint.config)
+  compiled.pages = await packPages(groups, factors)
+  if ([...compiled.pages.values()].some(({ count }) => count > 1))
+    compiled.variant = widest([compiled.variant, 'rich'])
+  const alone = new Set(groups.flatMap(({ parts }) => (parts.length === 1 ? parts[0]!.path : [])))
+  if ([...compiled.inVectors.keys()].some((path) => !alone.has(path)))
+    compiled.variant = widest([compiled.variant, 'full'])
   assertWholePrefix(compiled, checkpoint.config.layers)
   compiled.bytes = bytesOf(compiled) + activeBytes(compiled, checkpoint.config)
   return compiled
@@ -88,6 +97,7 @@ function assertWholePrefix({ digest, prefix }: CompiledAdapter, layers: number):
 
 function addOperation(
   compiled: CompiledAdapter,
+  factors: Map<string, LowRankFactors>,
   operation: Operation,
   take: Take,
   checkpoint: Checkpoint,
@@ -118,7 +128,7 @@ function addOperation(
             operation.in,
           ]),
         )
-      if (compiled.lowRank.has(operation.site))
+      if (factors.has(operation.site))
         throw unsupported(`${operation.site} has two low-rank operations`)
       if (operation.op === 'low_rank' && operation.slots.Bbias !== undefined)
         throw unsupported(`${operation.site}: a bias of B is not supported by this engine`)
@@ -138,8 +148,7 @@ function addOperation(
         setOnce(compiled.outVectors, operation.site, finite(g, operation.site))
         need('rich')
       }
-      compiled.lowRank.set(operation.site, { rank, a, b: finite(b, operation.site) })
-      compiled.rank = Math.max(compiled.rank, rank)
+      factors.set(operation.site, { rank, a, b: finite(b, operation.site) })
       need('low_rank')
       return
     }
@@ -183,7 +192,7 @@ function addOperation(
         throw unsupported(`replace of single rows at ${operation.site}`)
       if (operation.site === 'lm_head') {
         compiled.head = transpose(take(operation.slots.value, [vocab, hidden]), vocab, hidden)
-        need('head')
+        need('full')
         return
       }
       if (operation.site === 'model.embed_tokens') {
@@ -215,16 +224,22 @@ function finite(values: Float32Array, site: string): Float32Array {
   return values
 }
 
-/** Rows that an open sequence adds to the bank: of every site, also where this adapter has none. */
-function activeBytes({ rank, bottleneck }: CompiledAdapter, config: ModelConfig): number {
-  const perRank = linearSites(config).reduce((sum, site) => sum + site.in + site.out, 0)
-  const perRow = config.layers * PLACEMENTS.length * (2 * config.hidden + 1)
-  return 4 * (rank * perRank + (bottleneck?.rows ?? 0) * perRow)
+/** What an open sequence adds to the bank: pages of every layer, also where this adapter has none. */
+function activeBytes({ pages, bottleneck }: CompiledAdapter, config: ModelConfig): number {
+  const page = (kind: GroupKind) =>
+    linearGroups(config)
+      .filter((group) => group.kind === kind)
+      .flatMap(pageTables)
+      .reduce((sum, [, floats]) => sum + floats, 0)
+  let floats = (bottleneck?.rows ?? 0) * config.layers * PLACEMENTS.length * (2 * config.hidden + 1)
+  for (const [kind, { count }] of pages) floats += count * page(kind)
+  return 4 * floats
 }
 
 function bytesOf(compiled: CompiledAdapter): number {
   let floats = compiled.head?.length ?? 0
-  for (const { a, b } of compiled.lowRank.values()) floats += a.length + b.length
+  for (const { tables } of compiled.pages.values())
+    for (const table of tables.values()) floats += table.length
   for (const vector of [...compiled.outVectors.values(), ...compiled.inVectors.values()])
     floats += vector.length
   for (const { k, v } of compiled.prefix) floats += k.length + v.length

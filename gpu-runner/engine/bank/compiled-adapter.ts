@@ -1,7 +1,9 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { Activation } from '@graft/sdk/format/operations.ts'
+import type { GroupKind } from '../graph/linear-groups.ts'
 import type { Placement } from '../graph/sites.ts'
 import type { Variant } from '../graph/variants.ts'
+import type { AdapterPages } from './low-rank-pages.ts'
 
 /** An adapter in the layout of the bank: what a graph reads, row by row. */
 export interface CompiledAdapter {
@@ -9,10 +11,8 @@ export interface CompiledAdapter {
   variant: Variant
   /** false: may not stand in a weighted sum. */
   composable: boolean
-  /** Rows of the low-rank bank: the largest rank over its sites. */
-  rank: number
-  /** By site: A [rank, in] and B [rank, out], the effective scale (and DoRA's g) folded into B. */
-  lowRank: Map<string, { rank: number; a: Float32Array; b: Float32Array }>
+  /** Low-rank updates, the effective scale (and DoRA's g) folded into B. */
+  pages: Map<GroupKind, AdapterPages>
   /** By site: c of y = c * Wx (DoRA's g, IA3's l on the output), [out]. */
   outVectors: Map<string, Float32Array>
   /** By site: l of y = W(l * x), [in]. */

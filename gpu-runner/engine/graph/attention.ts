@@ -1,6 +1,6 @@
 import { deviceAttention, deviceAttentionInputs } from './attention-device.ts'
-import type { GraphContext } from './context.ts'
-import { linearSite } from './linear-site.ts'
+import { type GraphContext, groupOf } from './context.ts'
+import { linearGroup } from './linear-group.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
 import { rotaryTables } from './rotary.ts'
 
@@ -15,37 +15,41 @@ export function attentionInputs(context: GraphContext): void {
     m.input('visible', ONNX_TYPE.BOOL, ['B', 1, 'GT', 'ST'])
     m.input('split', ONNX_TYPE.INT64, [2])
   }
-  const { cos, sin } = rotaryTables(maxPositions, headDim, ropeTheta)
   const dims = [maxPositions, headDim / 2]
-  m.weight('rope.cos', FLOAT, dims, cos)
-  m.weight('rope.sin', FLOAT, dims, sin)
+  const tables = () => rotaryTables(maxPositions, headDim, ropeTheta)
+  m.weight('rope.cos', FLOAT, dims, () => tables().cos)
+  m.weight('rope.sin', FLOAT, dims, () => tables().sin)
 }
 
 /**
- * Grouped-query attention composed of MatMul and Softmax over views of the past and the step's own rows.
- * @param x [B,T,hidden]
- * @returns the name of the block's attention output [B,T,hidden]
+ * Grouped-query attention composed of MatMul and Softmax over the past and the step's own rows.
+ * @param x [tokens,hidden]
+ * @returns the name of the block's attention output [tokens,hidden]
  */
 export function attention(context: GraphContext, layer: number, x: string): string {
   const { m, checkpoint } = context
   const { heads, kvHeads, headDim } = checkpoint.config
   const group = heads / kvHeads
-  const block = `model.layers.${layer}.self_attn`
-  const rotate = (name: string, count: number) =>
-    m.node(
-      'RotaryEmbedding',
-      [linearSite(context, `${block}.${name}`, x), 'pos', 'rope.cos', 'rope.sin'],
-      { num_heads: count, interleaved: 0 },
-    )
-  const q = rotate('q_proj', heads)
-  const k = rotate('k_proj', kvHeads)
-  const v = linearSite(context, `${block}.v_proj`, x)
+  const block = `model.layers.${layer}`
+  const qkv = linearGroup(context, groupOf(context, `${block}.qkv`), x)
+  const [qk, v] = [`${block}.qk`, `${block}.v`]
+  const sizes = m.integers([(heads + kvHeads) * headDim, kvHeads * headDim])
+  m.node('Split', [qkv, sizes], { axis: -1 }, [qk, v])
+  // Queries and keys lie side by side and turn alike.
+  const rotated = m.node(
+    'RotaryEmbedding',
+    [m.node('Reshape', [qk, 'grid']), 'pos', 'rope.cos', 'rope.sin'],
+    { num_heads: heads + kvHeads, interleaved: 0 },
+  )
+  const [q, k] = [`${block}.q`, `${block}.k`]
+  const headSizes = m.integers([heads * headDim, kvHeads * headDim])
+  m.node('Split', [rotated, headSizes], { axis: -1 }, [q, k])
   const attend = context.execution === 'webgpu' ? deviceAttention : hostAttention
-  const mixed = attend(context, layer, q, k, v)
+  const mixed = attend(context, layer, q, k, m.node('Reshape', [v, 'grid']))
   const o5 = m.node('Reshape', [mixed, m.integers([0, kvHeads, group, -1, headDim])])
   const o5t = m.node('Transpose', [o5], { perm: [0, 3, 1, 2, 4] })
-  const merged = m.node('Reshape', [o5t, m.integers([0, -1, heads * headDim])])
-  return linearSite(context, `${block}.o_proj`, merged)
+  const merged = m.node('Reshape', [o5t, m.integers([-1, heads * headDim])])
+  return linearGroup(context, groupOf(context, `${block}.o`), merged)
 }
 
 /**

@@ -20,7 +20,7 @@ export const GRAPH_ACTIVATIONS: Activation[] = [
 
 /**
  * U act(D h + d) + u of the row's own bottleneck.
- * @param output the sub-layer's output [B,T,hidden]
+ * @param output the sub-layer's output [tokens,hidden]
  * @param sum the same after the residual add; the row says which of the two its adapter reads
  */
 export function bottleneckSite(

@@ -1,9 +1,9 @@
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import type { Execution } from './execution.ts'
+import { type LinearGroup, linearGroups } from './linear-groups.ts'
 import type { Precision } from './linear-weights.ts'
 import { ONNX_TYPE, type OnnxModel } from './onnx-model.ts'
-import { linearSites } from './sites.ts'
-import { VARIANTS, type Variant } from './variants.ts'
+import { type Carries, VARIANTS, type Variant } from './variants.ts'
 
 /** What every part of a graph is written with. */
 export interface GraphContext {
@@ -12,9 +12,9 @@ export interface GraphContext {
   precision: Precision
   execution: Execution
   /** Which adapter machinery the graph carries. */
-  carries: (typeof VARIANTS)[Variant]
-  /** Sizes of a linear by its module path. */
-  sizes: ReadonlyMap<string, { in: number; out: number }>
+  carries: Carries
+  /** Of every layer, in the order they run. */
+  groups: LinearGroup[]
   /** Name of the f32 scalar 0, for masks. */
   zero: string
 }
@@ -32,7 +32,14 @@ export function graphContext(
     precision,
     execution,
     carries: VARIANTS[variant],
-    sizes: new Map(linearSites(checkpoint.config).map((site) => [site.path, site])),
+    groups: linearGroups(checkpoint.config),
     zero: m.constant('zero', ONNX_TYPE.FLOAT, [], new Float32Array([0])),
   }
+}
+
+/** The group of a block, e.g. `model.layers.0.qkv`. */
+export function groupOf({ groups }: GraphContext, key: string): LinearGroup {
+  const group = groups.find((candidate) => candidate.key === key)
+  if (group) return group
+  throw new TypeError(`no linears ${key}`)
 }

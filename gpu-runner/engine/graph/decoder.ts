@@ -1,47 +1,51 @@
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { attention, attentionInputs } from './attention.ts'
 import { bottleneckSite, GRAPH_ACTIVATIONS } from './bottleneck-site.ts'
-import { type GraphContext, graphContext } from './context.ts'
+import { type GraphContext, graphContext, groupOf } from './context.ts'
 import type { Execution } from './execution.ts'
-import { linearSite } from './linear-site.ts'
+import { linearGroup } from './linear-group.ts'
 import type { Precision } from './linear-weights.ts'
 import { lmHead } from './lm-head.ts'
+import { pageInputs } from './low-rank-pages.ts'
 import { ONNX_TYPE, OnnxModel } from './onnx-model.ts'
+import { vectorInputs } from './row-vectors.ts'
 import { PLACEMENTS, type Placement } from './sites.ts'
 import type { Variant } from './variants.ts'
+import type { WeightFile } from './weight-file.ts'
 
 const { FLOAT, INT64, BOOL } = ONNX_TYPE
 
-export const EXTERNAL_NAME = 'weights.bin'
-
 /**
- * Writes a Llama decoder as an ONNX graph. B rows, T tokens each, S past capacity, R low-rank rows of the bank,
- * M bottleneck rows, N adapters with vectors, P positions whose logits are asked for.
+ * Writes a Llama decoder as an ONNX graph. B rows, T new tokens each (tokens = B*T), S past capacity, P positions whose
+ * logits are asked for. Everything between the blocks' attentions is [tokens, width].
  *
- *   ids [B,T], pos [B,T], visible [B,1,G*T,S+T] (bool), split [2] = (S, T), take [P] (indices into B*T)
- *   past.<l>.k / .v [B,kvHeads,S,headDim] -> new.<l>.k / .v [B,kvHeads,T,headDim], logits [P,vocab]
+ *   ids [tokens], pos [B,T], grid [3] = (B, T, -1), take [P] (indices into tokens) -> logits [P,vocab]
+ *   visible [B,1,G*T,S+T] (bool), split [2] = (S, T), past.<l>.k / .v [B,kvHeads,S,headDim]
+ *   -> new.<l>.k / .v [B,kvHeads,T,headDim]
  *
  * The KV cache stays outside: past rows come in as views and only the step's own rows go out.
- * Adapter inputs are described in bank/; masks select with Where and never multiply, since Inf * 0 is NaN.
+ * Adapter inputs are described where they are read; masks select with Where and never multiply, since Inf * 0 is NaN.
+ *
+ * @param weights where the weights lie, and where those that are missing are put
  */
 export function buildDecoder(
   checkpoint: Checkpoint,
   precision: Precision,
   variant: Variant,
-  execution: Execution = 'cpu',
-): { model: Uint8Array; external: Uint8Array } {
-  const m = new OnnxModel(EXTERNAL_NAME)
+  execution: Execution,
+  weights: WeightFile,
+): Uint8Array {
+  const m = new OnnxModel(weights)
   const context = graphContext(m, checkpoint, precision, variant, execution)
   const { hidden, layers, vocab } = checkpoint.config
-  m.input('ids', INT64, ['B', 'T'])
+  m.input('ids', INT64, ['tokens'])
   m.input('pos', INT64, ['B', 'T'])
-  if (execution === 'webgpu' && context.carries.lowRank) m.input('grid', INT64, [3])
+  m.input('grid', INT64, [3])
   attentionInputs(context)
   adapterInputs(context)
 
   const embedName = 'model.embed_tokens.weight'
-  const embedding = checkpoint.f32(embedName, [vocab, hidden])
-  m.weight(embedName, FLOAT, [vocab, hidden], embedding)
+  m.weight(embedName, FLOAT, [vocab, hidden], () => checkpoint.f32(embedName, [vocab, hidden]))
   let embedded = m.node('Gather', [embedName, 'ids'], { axis: 0 })
   if (context.carries.rich)
     embedded = m.node('Where', ['virtual.mask', 'virtual.embeddings', embedded])
@@ -66,18 +70,17 @@ interface Stream {
 }
 
 /** Inputs that say which rows use which adapter machinery. */
-function adapterInputs({ m, checkpoint, carries }: GraphContext): void {
-  if (carries.lowRank) {
-    m.input('low_rank.mask', BOOL, ['B', 1, 'R'])
-    m.input('low_rank.scale', FLOAT, ['B', 1, 'R'])
-  }
+function adapterInputs(context: GraphContext): void {
+  const { m, checkpoint, carries } = context
+  if (carries.lowRank) pageInputs(context)
   if (carries.rich) {
-    m.input('vector.row', INT64, ['B', 1])
-    m.input('bottleneck.mask', BOOL, ['B', 1, 'M'])
-    for (const name of GRAPH_ACTIVATIONS) m.input(`bottleneck.is_${name}`, BOOL, [1, 1, 'M'])
-    for (const place of PLACEMENTS) m.input(`bottleneck.${place}.after_add`, BOOL, ['B', 1, 1])
-    m.input('virtual.mask', BOOL, ['B', 'T', 1])
-    m.input('virtual.embeddings', FLOAT, ['B', 'T', checkpoint.config.hidden])
+    vectorInputs(context)
+    m.input('vector.row', INT64, ['tokens'])
+    m.input('bottleneck.mask', BOOL, ['tokens', 'M'])
+    for (const name of GRAPH_ACTIVATIONS) m.input(`bottleneck.is_${name}`, BOOL, [1, 'M'])
+    for (const place of PLACEMENTS) m.input(`bottleneck.${place}.after_add`, BOOL, ['tokens', 1])
+    m.input('virtual.mask', BOOL, ['tokens', 1])
+    m.input('virtual.embeddings', FLOAT, ['tokens', checkpoint.config.hidden])
   }
 }
 
@@ -110,9 +113,12 @@ function afterSubLayer(
 }
 
 function mlp(context: GraphContext, block: string, x: string): string {
-  const { m } = context
-  const gate = linearSite(context, `${block}.mlp.gate_proj`, x)
-  const up = linearSite(context, `${block}.mlp.up_proj`, x)
+  const { m, checkpoint } = context
+  const { intermediate } = checkpoint.config
+  const both = linearGroup(context, groupOf(context, `${block}.gate_up`), x)
+  const [gate, up] = [`${block}.gate`, `${block}.up`]
+  m.node('Split', [both, m.integers([intermediate, intermediate])], { axis: -1 }, [gate, up])
   const silu = m.node('QuickGelu', [gate], { alpha: { float: 1 } })
-  return linearSite(context, `${block}.mlp.down_proj`, m.node('Mul', [silu, up]))
+  const down = groupOf(context, `${block}.down`)
+  return linearGroup(context, down, m.node('Mul', [silu, up]))
 }

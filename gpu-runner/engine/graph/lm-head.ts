@@ -6,16 +6,15 @@ const { FLOAT, INT64, BOOL } = ONNX_TYPE
 
 /**
  * Logits of the positions asked for: take [P] holds indices into B * T.
- * @param final the last norm's output [B,T,hidden]
+ * @param final the last norm's output [tokens,hidden]
  */
 export function lmHead({ m, checkpoint, precision, carries, zero }: GraphContext, final: string) {
   const { hidden, vocab } = checkpoint.config
   m.input('take', INT64, ['P'])
-  const flat = m.node('Reshape', [final, m.integers([-1, hidden])])
-  const taken = m.node('Gather', [flat, 'take'], { axis: 0 })
-  const weight = checkpoint.f32('lm_head.weight', [vocab, hidden])
-  let logits = linear(m, precision, 'lm_head', taken, weight, vocab, hidden)
-  if (carries.head) {
+  const taken = m.node('Gather', [final, 'take'], { axis: 0 })
+  const weight = () => checkpoint.f32('lm_head.weight', [vocab, hidden])
+  let logits = linear(m, precision, { name: 'lm_head', out: vocab, in: hidden, weight }, taken)
+  if (carries.heads) {
     // [A,P,vocab] of every other head in the bank; each position takes its own row's, or the base's.
     m.input('lm_head.others', FLOAT, ['A', hidden, vocab])
     m.input('lm_head.choice', BOOL, ['A', 'P', 1])

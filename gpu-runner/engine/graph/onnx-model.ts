@@ -1,8 +1,12 @@
 import { bytes, type Field, float, integer, message, text } from './protobuf.ts'
+import type { WeightFile } from './weight-file.ts'
 
 /** onnx.proto3 (IR version 10): TensorProto.DataType. */
 export const ONNX_TYPE = { FLOAT: 1, UINT8: 2, INT32: 6, INT64: 7, BOOL: 9 } as const
 export type OnnxType = (typeof ONNX_TYPE)[keyof typeof ONNX_TYPE]
+
+/** Bytes of one element. */
+const BYTES: Record<OnnxType, number> = { 1: 4, 2: 1, 6: 4, 7: 8, 9: 1 }
 
 export type Attribute = number | string | number[] | { float: number }
 
@@ -20,21 +24,18 @@ const CONTRIB = new Set([
   'SkipSimplifiedLayerNormalization',
 ])
 
-/** Collects a graph and writes it as ModelProto bytes; weights go to `external`, never into the protobuf. */
+/** Collects a graph and writes it as ModelProto bytes; weights lie in a file beside it, never in the protobuf. */
 export class OnnxModel {
   readonly #nodes: Uint8Array[] = []
   readonly #initializers: Uint8Array[] = []
   readonly #inputs: Uint8Array[] = []
   readonly #outputs: Uint8Array[] = []
   readonly #known = new Set<string>()
-  readonly #external: { offset: number; data: Uint8Array }[] = []
-  #externalBytes = 0
+  readonly #weights: WeightFile
   #names = 0
 
-  readonly externalName: string
-
-  constructor(externalName: string) {
-    this.externalName = externalName
+  constructor(weights: WeightFile) {
+    this.#weights = weights
   }
 
   input(name: string, type: OnnxType, dims: Dim[]): string {
@@ -85,29 +86,37 @@ export class OnnxModel {
     )
   }
 
-  /** A weight in the external file, 64-byte aligned. */
-  weight(name: string, type: OnnxType, dims: number[], data: ArrayBufferView): string {
+  /**
+   * A weight in the external file.
+   * @param make gives its bytes where the file lacks them
+   * @param range names a larger weight that holds this one `skip` bytes after its start: `make` gives all of that
+   */
+  weight(
+    name: string,
+    type: OnnxType,
+    dims: number[],
+    make: () => ArrayBufferView,
+    range: { of: string; skip: number } = { of: name, skip: 0 },
+  ): string {
     if (this.#known.has(name)) return name
     this.#known.add(name)
-    const view = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-    const offset = this.#externalBytes
-    this.#external.push({ offset, data: view })
-    this.#externalBytes += Math.ceil(view.length / 64) * 64
+    const place = this.#weights.place(range.of, make)
+    const length = dims.reduce((a, b) => a * b, BYTES[type])
     const entry = (key: string, value: string) => bytes(13, message([text(1, key), text(2, value)]))
     this.#initializers.push(
       message([
         ...tensorHead(name, type, dims),
-        entry('location', this.externalName),
-        entry('offset', String(offset)),
-        entry('length', String(view.length)),
+        entry('location', this.#weights.name),
+        entry('offset', String(place.offset + range.skip)),
+        entry('length', String(length)),
         integer(14, 1),
       ]),
     )
     return name
   }
 
-  /** ModelProto bytes, and the bytes of the external file. */
-  finish(): { model: Uint8Array; external: Uint8Array } {
+  /** ModelProto bytes. */
+  finish(): Uint8Array {
     const graph = message([
       ...this.#nodes.map((node) => bytes(1, node)),
       text(2, 'graft'),
@@ -117,16 +126,13 @@ export class OnnxModel {
     ])
     const opset = (domain: string, version: number) =>
       bytes(8, message([text(1, domain), integer(2, version)]))
-    const model = message([
+    return message([
       integer(1, 10),
       text(2, 'graft'),
       opset('', 21),
       opset(MICROSOFT, 1),
       bytes(7, graph),
     ])
-    const external = new Uint8Array(this.#externalBytes)
-    for (const { offset, data } of this.#external) external.set(data, offset)
-    return { model, external }
   }
 }
 

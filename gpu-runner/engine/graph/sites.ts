@@ -6,6 +6,8 @@ export interface LinearSite {
   path: string
   in: number
   out: number
+  /** The base adds a bias [out] there. */
+  bias: boolean
 }
 
 /** The seven linears of every Llama block, in the order they run. */
@@ -21,7 +23,12 @@ export function linearSites(config: ModelConfig): LinearSite[] {
     ['mlp.down_proj', intermediate, hidden],
   ]
   return Array.from({ length: config.layers }, (_, layer) =>
-    sizes.map(([name, inner, out]) => ({ path: `model.layers.${layer}.${name}`, in: inner, out })),
+    sizes.map(([name, inner, out]) => ({
+      path: `model.layers.${layer}.${name}`,
+      in: inner,
+      out,
+      bias: name.startsWith('mlp.') ? config.mlpBias : config.attentionBias,
+    })),
   ).flat()
 }
 

@@ -1,20 +1,31 @@
 /**
  * Which adapter machinery a graph carries. A step runs in the smallest variant that its rows need, so that base rows
- * pay nothing for it. Each is a session of its own, built when first needed.
+ * pay nothing for it. Each is a session of its own, built when first needed, over the same weights.
  */
+export interface Carries {
+  /** Low-rank pages. */
+  lowRank: boolean
+  /** A token may read several pages: ranks above a page, sums of adapters. */
+  pageSums: boolean
+  /** Vectors (DoRA, IA3), bottlenecks, virtual tokens. */
+  rich: boolean
+  /** Input vectors where several linears read one input. */
+  partInputs: boolean
+  /** Other output heads. */
+  heads: boolean
+}
+
 export const VARIANTS = {
-  base: { lowRank: false, rich: false, head: false },
-  /** LoRA family only. */
-  low_rank: { lowRank: true, rich: false, head: false },
-  /** Also vectors (DoRA, IA3), bottlenecks and virtual tokens. */
-  rich: { lowRank: true, rich: true, head: false },
-  /** Also other output heads. */
-  head: { lowRank: true, rich: true, head: true },
-} as const
+  base: { lowRank: false, pageSums: false, rich: false, partInputs: false, heads: false },
+  /** The LoRA family, each row within one page. */
+  low_rank: { lowRank: true, pageSums: false, rich: false, partInputs: false, heads: false },
+  rich: { lowRank: true, pageSums: true, rich: true, partInputs: false, heads: false },
+  full: { lowRank: true, pageSums: true, rich: true, partInputs: true, heads: true },
+} as const satisfies Record<string, Carries>
 export type Variant = keyof typeof VARIANTS
 
 /** Smallest first. */
-export const VARIANT_ORDER: readonly Variant[] = ['base', 'low_rank', 'rich', 'head']
+export const VARIANT_ORDER: readonly Variant[] = ['base', 'low_rank', 'rich', 'full']
 
 export const widest = (variants: Variant[]): Variant =>
   variants.reduce<Variant>(

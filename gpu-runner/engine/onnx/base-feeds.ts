@@ -22,8 +22,9 @@ export function baseFeeds(run: Run, take: number[], least: 0 | 1): Feeds {
     }
   }
   return {
-    ids: longs(ids, [batch, tokens]),
+    ids: longs(ids, [batch * tokens]),
     pos: longs(pos, [batch, tokens]),
+    grid: longs(BigInt64Array.of(BigInt(batch), BigInt(tokens), -1n), [3]),
     take: positions(take, least),
   }
 }
@@ -55,7 +56,7 @@ export function virtualFeeds(config: ModelConfig, run: Run): Feeds {
       }
   }
   return {
-    'virtual.mask': flags(mask, [batch, run.tokens, 1]),
-    'virtual.embeddings': floats(embeddings, [batch, run.tokens, hidden]),
+    'virtual.mask': flags(mask, [batch * run.tokens, 1]),
+    'virtual.embeddings': floats(embeddings, [batch * run.tokens, hidden]),
   }
 }

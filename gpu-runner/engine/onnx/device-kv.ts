@@ -3,7 +3,7 @@ import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import { KvPages, PAGE_TOKENS } from '../bank/kv-pages.ts'
 import type { DeviceMemory } from './device-memory.ts'
 import type { KvRows, KvStore } from './kv-store.ts'
-import { integers32, longs, type Ort } from './ort.ts'
+import { integers32, type Ort } from './ort.ts'
 import type { Run } from './plan-runs.ts'
 
 /** A longer past is read in widths of these, so that few shapes are met. */
@@ -81,7 +81,6 @@ export class DeviceKv implements KvStore {
       }
     }
     const feeds: Record<string, Ort.Tensor> = {
-      grid: longs(BigInt64Array.of(BigInt(batch), BigInt(tokens), -1n), [3]),
       'kv.read': integers32(read, [batch, 1, width]),
       'kv.write': integers32(write, [batch, 1, tokens]),
       'kv.head': integers32(

@@ -1,4 +1,5 @@
 import { ONNX_TYPE, OnnxModel } from '../graph/onnx-model.ts'
+import { MemoryWeights } from '../graph/weight-file.ts'
 import { floats, integers32, longs, type Ort, ort } from './ort.ts'
 import { createSession } from './session.ts'
 
@@ -101,9 +102,9 @@ function small(
   write: (model: OnnxModel) => void,
   outputs: 'device' | 'in place',
 ): Promise<Ort.InferenceSession> {
-  const m = new OnnxModel('none')
+  const m = new OnnxModel(new MemoryWeights())
   write(m)
-  return createSession(m.finish().model, {
+  return createSession(m.finish(), {
     execution: 'webgpu',
     threads: 1,
     ...(outputs === 'device' ? { outputsOnDevice: true } : {}),

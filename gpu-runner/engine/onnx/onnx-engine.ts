@@ -6,10 +6,11 @@ import { AdapterBank } from '../bank/adapter-bank.ts'
 import { compileAdapter } from '../bank/compile-adapter.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
-import { buildDecoder, EXTERNAL_NAME } from '../graph/decoder.ts'
+import { buildDecoder } from '../graph/decoder.ts'
 import type { Execution } from '../graph/execution.ts'
 import type { Precision } from '../graph/linear-weights.ts'
 import { VARIANTS, type Variant, widest } from '../graph/variants.ts'
+import { MemoryWeights } from '../graph/weight-file.ts'
 import { assertRow } from '../rules.ts'
 import { adapterFeeds } from './adapter-feeds.ts'
 import { openBackend } from './backend.ts'
@@ -36,7 +37,7 @@ export interface OnnxEngineOptions {
 }
 
 /** Raised whenever the arithmetic may change, so that admissions are made anew. */
-const GRAPH_REVISION = 1
+const GRAPH_REVISION = 2
 
 const OPERATIONS: OperationKind[] = [
   'low_rank',
@@ -73,6 +74,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
   const bank = new AdapterBank(config, bankBudgetBytes)
   const backend = await openBackend(execution, config, slots)
   const { kv, least } = backend
+  const weights = new MemoryWeights()
   const sequences = new Map<number, Sequence>()
   const freeSlots = Array.from({ length: slots }, (_, slot) => slot)
   const sessions = new Map<Variant, Promise<Ort.InferenceSession>>()
@@ -80,12 +82,9 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
   const session = (variant: Variant): Promise<Ort.InferenceSession> => {
     const known = sessions.get(variant)
     if (known) return known
-    const { model, external } = buildDecoder(checkpoint, precision, variant, execution)
-    const created = createSession(model, {
-      execution,
-      threads,
-      external: { path: EXTERNAL_NAME, data: external },
-    })
+    const model = buildDecoder(checkpoint, precision, variant, execution, weights)
+    const external = { path: weights.name, data: weights.bytes }
+    const created = createSession(model, { execution, threads, external })
     sessions.set(variant, created)
     return created
   }
@@ -151,7 +150,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
       ...baseFeeds(plan, wanted.take, least),
       ...kv.feeds(plan),
       ...(VARIANTS[variant].rich ? virtualFeeds(config, plan) : {}),
-      ...adapterFeeds(bank, variant, sequencesOfRun, wanted.takeRows, least),
+      ...adapterFeeds(bank, variant, sequencesOfRun, plan.tokens, wanted.takeRows, least),
     }
     const fetches = kv.fetches()
     const graph = await session(variant)

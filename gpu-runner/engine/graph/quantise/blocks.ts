@@ -1,10 +1,17 @@
 /** Weights per block that share one scale (MatMulNBits' smallest-error size that its kernels are fast at). */
 export const BLOCK = 32
 
+/** A third faster than 32 and less scales to store; for 8 bits, whose error is small in any block. */
+export const WIDE_BLOCK = 128
+
+/** The widest block that rows divide by, up to `widest`. */
+export const blockWithin = (inner: number, widest: number): number =>
+  inner % widest === 0 || widest === BLOCK ? widest : blockWithin(inner, widest / 2)
+
 export interface Blocks {
-  /** [out, in / 32, bytes of a block]; of two 4-bit values in a byte the earlier one is the low half. */
+  /** [out, in / block, bytes of a block]; of two 4-bit values in a byte the earlier one is the low half. */
   q: Uint8Array
-  /** [out * in / 32] */
+  /** [out * in / block] */
   scales: Float32Array
 }
 
@@ -20,15 +27,15 @@ export function quantizeBlocksOnce(w: Float32Array, bits: 4 | 8): Blocks {
 /**
  * Symmetric blockwise quantisation of W [out, in] for MatMulNBits: zero point in the middle, one f32 scale per block.
  */
-export function quantizeBlocks(w: Float32Array, bits: 4 | 8): Blocks {
+export function quantizeBlocks(w: Float32Array, bits: 4 | 8, size = BLOCK): Blocks {
   const top = bits === 4 ? 7 : 127
   const zero = bits === 4 ? 8 : 128
   const q = new Uint8Array((w.length * bits) / 8)
-  const scales = new Float32Array(w.length / BLOCK)
+  const scales = new Float32Array(w.length / size)
   // A hot loop over every weight of a base: plain locals and no calls.
   for (let block = 0; block < scales.length; block++) {
-    const begin = block * BLOCK
-    const end = begin + BLOCK
+    const begin = block * size
+    const end = begin + size
     let most = 0
     for (let i = begin; i < end; i++) {
       const size = w[i]! < 0 ? -w[i]! : w[i]!

@@ -1,0 +1,52 @@
+import type { GraphContext } from './context.ts'
+import type { LinearGroup } from './linear-groups.ts'
+import { linear, linearPart } from './linear-weights.ts'
+import { addLowRank } from './low-rank-pages.ts'
+import { ONNX_TYPE } from './onnx-model.ts'
+import { timesVectors } from './row-vectors.ts'
+
+/**
+ * A group of linears with what adapters do to them: y = c * W(l * x) + B(A x) + b.
+ * @param x [tokens, in]
+ * @returns the name of y [tokens, out], the parts side by side
+ */
+export function linearGroup(context: GraphContext, group: LinearGroup, x: string): string {
+  const { carries } = context
+  let y = product(context, group, x)
+  if (carries.rich) y = timesVectors(context, `${group.key}.out_vectors`, group.out, y)
+  if (carries.lowRank) y = addLowRank(context, group, x, y)
+  return addBias(context, group, y)
+}
+
+function addBias({ m, checkpoint }: GraphContext, group: LinearGroup, y: string): string {
+  if (!group.parts.some(({ bias }) => bias)) return y
+  const whole = new Float32Array(group.out)
+  for (const { path, out, first, bias } of group.parts)
+    if (bias) whole.set(checkpoint.f32(`${path}.bias`, [out]), first)
+  return m.node('Add', [y, m.constant(`${group.key}.bias`, ONNX_TYPE.FLOAT, [group.out], whole)])
+}
+
+/** W(l * x). Parts with an input vector of their own cannot share x: then each runs by itself. */
+function product(context: GraphContext, group: LinearGroup, x: string): string {
+  const { m, precision, carries } = context
+  const { key, parts } = group
+  const weight = () => concatenated(context, group)
+  const of = { name: key, out: group.out, in: group.in, weight }
+  const scaled = (path: string) => timesVectors(context, `${path}.in_vectors`, group.in, x)
+  if (parts.length === 1) return linear(m, precision, of, carries.rich ? scaled(parts[0]!.path) : x)
+  if (!carries.partInputs) return linear(m, precision, of, x)
+  const own = parts.map(({ path, first, out }) =>
+    linearPart(m, precision, of, { first, out }, scaled(path)),
+  )
+  return m.node('Concat', own, { axis: -1 })
+}
+
+/** The parts' weights one below the other, [out, in]. */
+function concatenated({ checkpoint }: GraphContext, group: LinearGroup): Float32Array {
+  const [only, ...others] = group.parts
+  if (others.length === 0) return checkpoint.f32(`${only!.path}.weight`, [only!.out, group.in])
+  const whole = new Float32Array(group.out * group.in)
+  for (const { path, out, first } of group.parts)
+    whole.set(checkpoint.f32(`${path}.weight`, [out, group.in]), first * group.in)
+  return whole
+}
