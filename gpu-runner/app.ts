@@ -11,6 +11,7 @@ import { frameStream } from './http/frame-stream.ts'
 import { readBody } from './http/read-body.ts'
 import { countSchema, generateSchema, parse, prefetchSchema } from './http/schemas.ts'
 import { createMetrics } from './metrics.ts'
+import { createConstraints } from './sampling/grammar/constraints.ts'
 import { createScheduler, type SchedulerLimits } from './scheduler/scheduler.ts'
 import { createAdapters } from './tiers/adapters.ts'
 import { createBank } from './tiers/bank.ts'
@@ -95,6 +96,10 @@ export function createRunner(deps: RunnerDeps): Runner {
     },
     onAdmission: (outcome) => metrics.count('graft_admissions_total', { outcome }),
   })
+  const constraints = createConstraints(() => {
+    const bytes = codec.tokenBytes()
+    return bytes && { bytes, stop: [...codec.eosTokenIds] }
+  })
   let draining = false
   let active = 0
   const idlers: (() => void)[] = []
@@ -157,7 +162,7 @@ export function createRunner(deps: RunnerDeps): Runner {
     }
     try {
       const body = parse(generateSchema, await readBody(request))
-      const run = { id, engine: engine.info, codec, scheduler, adapters, key, clock }
+      const run = { id, engine: engine.info, codec, scheduler, adapters, constraints, key, clock }
       const frames = await generate(run, body, gone.signal)
       let first = true
       const stream = frameStream(frames, {
@@ -238,6 +243,7 @@ export function createRunner(deps: RunnerDeps): Runner {
     async [Symbol.asyncDispose]() {
       draining = true
       await scheduler[Symbol.asyncDispose]()
+      await constraints[Symbol.asyncDispose]()
       await adapters[Symbol.asyncDispose]()
     },
   }

@@ -26,6 +26,7 @@ export function scorePrompt(
       tenant,
       adapters: adapter === null ? [] : [{ digest: adapter, weight: 1 }],
       tokenIds,
+      maxTokens: 0,
       logits: 'all',
       background: true,
       deadline: null,

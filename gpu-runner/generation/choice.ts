@@ -1,6 +1,8 @@
 import type { FinishReason } from '@graft/sdk/protocol/receipts.ts'
 import type { Frame, Sampling } from '@graft/sdk/protocol/runner-api.ts'
 import { adjustLogits } from '../sampling/adjust-logits.ts'
+import type { Constraint } from '../sampling/grammar/constraints.ts'
+import { maskLogits } from '../sampling/grammar/mask-logits.ts'
 import { type TokenLogprobs, tokenLogprobs } from '../sampling/logprobs.ts'
 import { randomUnit } from '../sampling/random.ts'
 import { sampleToken } from '../sampling/sample.ts'
@@ -16,6 +18,8 @@ export interface ChoiceOptions {
   choice: number
   /** Most tokens of the answer, resumed ones included. */
   maxTokens: number
+  /** The form that the answer must keep; it has read the resumed tokens. @default any text */
+  constraint?: Constraint | null
 }
 
 export interface ChoiceStep {
@@ -31,12 +35,16 @@ export interface Choice {
   /** Tokens made here; resumed ones do not count. */
   readonly completion: number
   readonly reason: FinishReason | null
+  /** What step() has to wait for: the constraint's mask; null when there is nothing. */
+  waits(): Promise<void> | null
   /** [vocab] logits of the newest position. */
   step(logits: Float32Array): ChoiceStep
+  /** Frees what the choice holds. */
+  close(): void
 }
 
 export function createChoice(options: ChoiceOptions): Choice {
-  const { codec, promptIds, resumed, sampling, choice, maxTokens } = options
+  const { codec, promptIds, resumed, sampling, choice, maxTokens, constraint = null } = options
   const prompt = new Set(promptIds)
   const output = new Map<number, number>()
   const stream = codec.stream(promptIds)
@@ -84,6 +92,38 @@ export function createChoice(options: ChoiceOptions): Choice {
     ended = [{ type: 'finish', choice, reason, stop: null }]
   }
 
+  /** The next token, or null when the form leaves none: then the answer is complete. */
+  function pick(logits: Float32Array): number | null {
+    const adjusted = adjustLogits(logits, sampling, { prompt, output })
+    const mask = constraint?.mask ?? null
+    // Logprobs are read from the logits as they came.
+    const masked = mask && adjusted === logits ? logits.slice() : adjusted
+    if (mask && !maskLogits(masked, mask)) return null
+    return sampleToken(masked, sampling, randomUnit(sampling.seed, choice, position))
+  }
+
+  function advance(logits: Float32Array): ChoiceStep {
+    const id = pick(logits)
+    if (id === null) {
+      reason = 'stop'
+      return { frames: [{ type: 'finish', choice, reason, stop: null }], next: null }
+    }
+    const { logprobs } = sampling
+    const facts = logprobs === null ? null : tokenLogprobs(logits, id, logprobs)
+    const { text, finish } = take(id)
+    completion++
+    const tokens: Frame = {
+      type: 'tokens',
+      choice,
+      tokenIds: [id],
+      text,
+      ...(facts ? { logprobs: [describe(facts)] } : {}),
+    }
+    if (finish) return { frames: [tokens, finish], next: null }
+    constraint?.accept(id)
+    return { frames: [tokens], next: id }
+  }
+
   return {
     ended,
     get completion() {
@@ -92,22 +132,8 @@ export function createChoice(options: ChoiceOptions): Choice {
     get reason() {
       return reason
     },
-    step(logits) {
-      const adjusted = adjustLogits(logits, sampling, { prompt, output })
-      const unit = randomUnit(sampling.seed, choice, position)
-      const id = sampleToken(adjusted, sampling, unit)
-      const { logprobs } = sampling
-      const facts = logprobs === null ? null : tokenLogprobs(logits, id, logprobs)
-      const { text, finish } = take(id)
-      completion++
-      const tokens: Frame = {
-        type: 'tokens',
-        choice,
-        tokenIds: [id],
-        text,
-        ...(facts ? { logprobs: [describe(facts)] } : {}),
-      }
-      return finish ? { frames: [tokens, finish], next: null } : { frames: [tokens], next: id }
-    },
+    waits: () => (constraint && !constraint.mask ? constraint.ready() : null),
+    step: advance,
+    close: () => constraint?.close(),
   }
 }

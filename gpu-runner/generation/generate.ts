@@ -3,10 +3,11 @@ import type { SigningKey } from '@graft/sdk/format/jws.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
 import type { Frame, GenerateRequest } from '@graft/sdk/protocol/runner-api.ts'
 import type { EngineInfo } from '../engine/engine.ts'
+import type { Constraints } from '../sampling/grammar/constraints.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import type { Adapters, Lease } from '../tiers/adapters.ts'
 import type { TextCodec } from '../tokenizer/tokenizer.ts'
-import { type Choice, createChoice } from './choice.ts'
+import { type Choice, type ChoiceStep, createChoice } from './choice.ts'
 import { createFrameQueue } from './frame-queue.ts'
 import { signReceipt } from './sign-receipt.ts'
 
@@ -16,6 +17,7 @@ export interface GenerateDeps {
   codec: TextCodec
   scheduler: Scheduler
   adapters: Adapters
+  constraints: Constraints
   key: SigningKey
   clock: () => Date
 }
@@ -32,6 +34,12 @@ async function check(request: GenerateRequest, { engine, clock }: GenerateDeps) 
     throw new GraftError(
       'ERR_REQUEST_INVALID',
       expected('requestHash', `${hash}, the hash of this request's facts`, request.requestHash),
+    )
+  const foreign = Object.keys(request.sampling.logitBias).find((id) => Number(id) >= engine.vocab)
+  if (foreign !== undefined)
+    throw new GraftError(
+      'ERR_REQUEST_INVALID',
+      expected('sampling.logitBias', `ids below the vocabulary of ${engine.vocab}`, foreign),
     )
   if (request.resume && request.resume.length !== request.n)
     throw new GraftError(
@@ -78,28 +86,26 @@ export async function generate(
   request: GenerateRequest,
   signal: AbortSignal,
 ): Promise<AsyncIterableIterator<Frame>> {
-  const { codec, engine, scheduler, adapters, clock } = deps
+  const { codec, engine, scheduler, adapters, constraints, clock } = deps
   const hash = await check(request, deps)
-  scheduler.assertRoom(request.n)
+  scheduler.assertRoom(request.tenant, request.n, request.tenantWeight)
   const promptIds = codec.encodePrompt(request.prompt)
+  const { responseFormat } = request.sampling
+  const constrain = responseFormat ? await constraints.prepare(responseFormat) : null
   const timed = withDeadline(request, signal, clock)
   const lease = await adapters
     .acquire(request.adapters, request.tenant, timed.signal)
     .finally(timed.clear)
   try {
     const maxTokens = fitTokens(promptIds.length, lease, request.maxTokens, engine)
-    const choices = Array.from({ length: request.n }, (_, choice) =>
-      createChoice({
-        codec,
-        promptIds,
-        resumed: request.resume?.[choice]?.tokenIds ?? [],
-        sampling: request.sampling,
-        choice,
-        maxTokens,
-      }),
-    )
-    scheduler.assertRoom(request.n)
-    return run(deps, request, hash, promptIds, choices, lease, signal)
+    scheduler.assertRoom(request.tenant, request.n, request.tenantWeight)
+    const choices = Array.from({ length: request.n }, (_, choice) => {
+      const resumed = request.resume?.[choice]?.tokenIds ?? []
+      const constraint = constrain?.(resumed.filter((id) => !codec.eosTokenIds.has(id))) ?? null
+      const { sampling } = request
+      return createChoice({ codec, promptIds, resumed, sampling, choice, maxTokens, constraint })
+    })
+    return run(deps, request, hash, promptIds, maxTokens, choices, lease, signal)
   } catch (e) {
     lease.release()
     throw e
@@ -111,6 +117,7 @@ function run(
   request: GenerateRequest,
   hash: GenerateRequest['requestHash'],
   promptIds: number[],
+  maxTokens: number,
   choices: Choice[],
   lease: Lease,
   signal: AbortSignal,
@@ -118,7 +125,7 @@ function run(
   const { scheduler, engine } = deps
   const tokens = () => ({
     prompt: promptIds.length,
-    cached: 0,
+    cached: cached ?? 0,
     completion: choices.reduce((n, { completion }) => n + completion, 0),
   })
   const queue = createFrameQueue(() => cancelAll())
@@ -126,6 +133,10 @@ function run(
   const cancelAll = (): void => {
     for (const cancel of cancels) cancel()
   }
+  /** Prompt tokens that the first choice to get a slot did not run; what resumed tokens saved is not the prompt's. */
+  let cached: number | null = null
+  /** Frames of choices that had ended elsewhere, told once the request is accepted. */
+  const early: Frame[] = []
   let open = choices.length
   let failed = false
   /** By choice that ran here: the adapter's weights were part of its base. */
@@ -133,6 +144,7 @@ function run(
 
   async function close(): Promise<void> {
     lease.release()
+    for (const choice of choices) choice.close()
     signal.removeEventListener('abort', cancelAll)
     if (failed) return queue.end()
     const reasons = choices.map(({ reason }) => reason)
@@ -152,10 +164,24 @@ function run(
     if (--open === 0) void close().catch((e) => queue.fail(e))
   }
 
-  queue.push({ type: 'accepted', promptTokens: promptIds.length, cachedTokens: 0 })
+  /** Before the first token and not at once: only then is known what was cached. */
+  function accept(cachedTokens: number): void {
+    if (cached !== null) return
+    cached = Math.min(cachedTokens, promptIds.length)
+    queue.push({ type: 'accepted', promptTokens: promptIds.length, cachedTokens: cached })
+    for (const frame of early.splice(0)) queue.push(frame)
+  }
+
+  function emit({ frames, next }: ChoiceStep): number | null {
+    for (const frame of frames) queue.push(frame)
+    return next
+  }
+
+  if (choices.every(({ ended }) => ended)) accept(0)
   for (const [i, choice] of choices.entries()) {
     if (choice.ended) {
-      for (const frame of choice.ended) queue.push(frame)
+      if (cached === null) early.push(...choice.ended)
+      else for (const frame of choice.ended) queue.push(frame)
       over(null)
       continue
     }
@@ -163,16 +189,20 @@ function run(
       scheduler.submit({
         requestId: request.requestId,
         tenant: request.tenant,
+        weight: request.tenantWeight ?? 1,
         adapters: lease.adapters,
         tokenIds: [...promptIds, ...(request.resume?.[i]?.tokenIds ?? [])],
+        maxTokens: maxTokens - (request.resume?.[i]?.tokenIds.length ?? 0),
         logits: 'last',
         background: false,
         deadline: request.deadline,
-        onOpen: (opened) => merged.push(opened.merged),
+        onOpen(opened) {
+          accept(opened.cachedTokens)
+          merged.push(opened.merged)
+        },
         onLogits(logits) {
-          const { frames, next } = choice.step(logits)
-          for (const frame of frames) queue.push(frame)
-          return next
+          const wait = choice.waits()
+          return wait ? wait.then(() => emit(choice.step(logits))) : emit(choice.step(logits))
         },
         onEnd: over,
       }),

@@ -48,6 +48,15 @@ const sampling = z.strictObject({
   seed: z.int(),
   stop: z.array(z.string().min(1).max(1_000)).max(MAX_STOPS),
   logprobs: z.int().min(0).max(MAX_TOP_LOGPROBS).nullable(),
+  responseFormat: z
+    .discriminatedUnion('type', [
+      z.strictObject({ type: z.literal('json_object') }),
+      z.strictObject({
+        type: z.literal('json_schema'),
+        schema: z.record(z.string(), z.unknown()),
+      }),
+    ])
+    .optional(),
 })
 
 const pull = z.strictObject({
@@ -63,6 +72,7 @@ export const generateSchema = z.strictObject({
   requestId: name,
   requestHash: digest,
   tenant: name,
+  tenantWeight: z.number().min(0.01).max(100).optional(),
   base: digest,
   adapters: z.array(pull).max(MAX_ADAPTERS),
   prompt,
@@ -74,6 +84,8 @@ export const generateSchema = z.strictObject({
 }) as unknown as z.ZodType<GenerateRequest>
 
 export const countSchema = z.strictObject({ prompt }) as unknown as z.ZodType<CountRequest>
+
+export const pullSchema = pull as unknown as z.ZodType<AdapterPull>
 
 export const prefetchSchema = z.array(pull).max(MAX_ADAPTERS) as unknown as z.ZodType<AdapterPull[]>
 

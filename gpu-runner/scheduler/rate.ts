@@ -1,6 +1,8 @@
 /** Events per second over the last whole seconds of a sliding window; `now` in milliseconds. */
 export interface RateMeter {
   add(count: number, now: number): void
+  /** In the window. */
+  count(now: number): number
   /** 0 when nothing happened in the window. */
   perSecond(now: number): number
 }
@@ -21,6 +23,10 @@ export function createRateMeter(windowMs = RATE_WINDOW_MS): RateMeter {
       if (last && now - last.at < windowMs / 100) last.count += count
       else events.push({ at: now, count })
       sum += count
+    },
+    count(now) {
+      expire(now)
+      return sum
     },
     perSecond(now) {
       expire(now)

@@ -1,50 +1,38 @@
-import type { Digest } from '@graft/sdk/format/digest.ts'
 import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import type { Engine, RowResult, StepRow } from '../engine/engine.ts'
-import { lift, type PolicyRow, planStep } from './policy.ts'
+import { createDoor, type Knock } from './door.ts'
+import { type Claim, createFairShares } from './fair-shares.ts'
+import type { Job } from './job.ts'
+import { planStep } from './policy.ts'
+import { prefixKeys } from './prefix-keys.ts'
 import { createRateMeter } from './rate.ts'
 import { createStepLog, type StepLog } from './step-log.ts'
 
-/** One sequence's work. The scheduler calls it; none of its functions may throw or wait. */
-export interface Job {
-  requestId: string
-  tenant: string
-  adapters: { digest: Digest; weight: number }[]
-  /** Fed before the first answer token; at least one. */
-  tokenIds: readonly number[]
-  /** 'all': onLogits sees every fed position; 'last': only the newest once the prompt is read. */
-  logits: 'last' | 'all'
-  /** Work of the runner itself (admission), on the share of the tenant that asked: not counted as a request. */
-  background: boolean
-  /** Unix milliseconds; null = none. */
-  deadline: number | null
-  /** The job got its slot. */
-  onOpen?(opened: { cachedTokens: number; merged: boolean }): void
-  /** [count, vocab] logits of the positions just fed. Gives the token to feed next; null ends the job. */
-  onLogits(logits: Float32Array): number | null
-  /** The job is over and its slot is free: null when it ended by itself. */
-  onEnd(error: GraftError | null): void
-}
-
 export interface SchedulerLimits {
-  /** Most tokens of one step. @default 512 */
+  /** Most tokens of one step; twice the engine's slots where that is more. @default 512 */
   tokenBudget: number
   /** Most prompt tokens of one row and step. @default 128 */
   chunkTokens: number
   /** Most foreground sequences that wait for a slot. @default 256 */
   maxWaiting: number
+  /**
+   * Prompts that tenants have in common are run once for all of them. Off, because how fast an answer starts would tell
+   * one tenant that another has sent the same text. @default false
+   */
+  sharePrefixes: boolean
 }
 export const SCHEDULER_LIMITS: SchedulerLimits = {
   tokenBudget: 512,
   chunkTokens: 128,
   maxWaiting: 256,
+  sharePrefixes: false,
 }
 
 export interface Scheduler extends AsyncDisposable {
   /** Queues a job; the function cancels it: its slot is free before the next step. @throws ERR_OVERLOADED */
   submit(job: Job): () => void
-  /** @throws ERR_OVERLOADED when `count` more sequences would not fit the queue */
-  assertRoom(count: number): void
+  /** @throws ERR_OVERLOADED when `count` more sequences of the tenant would not fit the queue */
+  assertRoom(tenant: string, count: number, weight?: number): void
   readonly running: number
   readonly waiting: number
   /** Answer tokens per second over the last ten seconds. */
@@ -65,15 +53,14 @@ export interface SchedulerDeps {
 
 /** One bad step may be a hostile input; three in a row are the engine. */
 const ENGINE_FAILURES = 3
-/** Served counters of tenants that left are dropped beyond this many. */
-const MAX_TENANTS_REMEMBERED = 10_000
-
 interface Sequence {
   id: number
   job: Job
   /** Tokens still to be fed. */
   pending: number[]
   decoding: boolean
+  /** Its next token is being picked. */
+  picking: boolean
   open: boolean
   over: boolean
   error: GraftError | null
@@ -84,12 +71,13 @@ const isRowRefusal = (e: unknown): e is GraftError =>
   isGraftError(e) && (e.code === 'ERR_PROMPT_TOO_LONG' || e.code === 'ERR_REQUEST_INVALID')
 
 export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps): Scheduler {
-  const { tokenBudget, chunkTokens, maxWaiting } = { ...SCHEDULER_LIMITS, ...limits }
+  const { tokenBudget, chunkTokens, maxWaiting, sharePrefixes } = { ...SCHEDULER_LIMITS, ...limits }
+  /** In the order of arrival until they get a slot, then in the order in which they got it. */
   const sequences = new Map<number, Sequence>()
-  const served = new Map<string, number>()
+  const shares = createFairShares()
+  const door = createDoor({ maxWaiting, now })
   const log = createStepLog()
   const produced = createRateMeter()
-  const finished = createRateMeter(60_000)
   const idlers: (() => void)[] = []
   let nextId = 1
   let failures = 0
@@ -103,20 +91,14 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
     return n
   }
 
-  const retryAfter = (): number => {
-    const rate = finished.perSecond(now())
-    return rate > 0 ? Math.max(1, Math.ceil(count(false) / rate)) : 1
-  }
-
-  const assertRoom = (more: number): void => {
-    if (count(false) + more <= maxWaiting + Math.max(0, engine.info.slots - count(true))) return
-    const seconds = retryAfter()
-    throw new GraftError(
-      'ERR_OVERLOADED',
-      `the runner's queue holds ${count(false)} of at most ${maxWaiting} sequences; try again in ${seconds} s`,
-      { retryAfter: seconds },
-    )
-  }
+  const knockOf = (tenant: string, more: number, weight: number): Knock => ({
+    tenant,
+    count: more,
+    waiting: count(false),
+    freeSlots: Math.max(0, engine.info.slots - count(true)),
+    tenantWaiting: shares.waitingOf(tenant),
+    share: shares.shareOf(tenant, weight),
+  })
 
   /** Marks a sequence as over; the loop closes its slot before anything else runs, then tells the job. */
   function end(sequence: Sequence, error: GraftError | null): void {
@@ -131,8 +113,9 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
     for (const sequence of [...sequences.values()]) {
       if (!sequence.over) continue
       sequences.delete(sequence.id)
+      shares.leave(sequence.id)
       if (sequence.open) await engine.close(sequence.id).catch(() => {})
-      if (!sequence.job.background) finished.add(1, now())
+      if (!sequence.job.background) door.left()
       sequence.job.onEnd(sequence.error)
     }
   }
@@ -143,57 +126,85 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
       if (s.job.deadline !== null && s.job.deadline <= now()) end(s, late)
   }
 
-  const view = (s: Sequence): PolicyRow => ({
-    id: s.id,
-    tenant: s.job.tenant,
-    pending: s.pending.length,
-    decoding: s.decoding,
-  })
-
-  /** Opens the slots that the plan asks for; a sequence that cannot be opened fails alone. */
-  async function openAll(planned: Sequence[]): Promise<void> {
-    for (const sequence of planned) {
-      if (sequence.open || sequence.over) continue
+  /** Gives free slots to those whose turn it is; a sequence that cannot be opened fails alone. */
+  async function openNext(): Promise<void> {
+    let free = engine.info.slots
+    for (const s of sequences.values()) if (s.open) free--
+    if (free === engine.info.slots) door.busy()
+    while (free > 0) {
+      const claim = shares.next()
+      if (!claim) return
+      const sequence = sequences.get(claim.id)!
+      if (sequence.over) continue
+      const { job } = sequence
+      // Whoever asks for all logits must run all tokens.
+      const prefix = job.logits === 'all' ? undefined : prefixKeys(engine.info, job, sharePrefixes)
       try {
         const { cachedTokens, merged = false } = await engine.open(
           sequence.id,
-          sequence.job.adapters,
+          job.adapters,
+          prefix,
         )
         sequence.open = true
-        sequence.job.onOpen?.({ cachedTokens, merged })
+        free--
+        if (!(cachedTokens >= 0 && cachedTokens < job.tokenIds.length))
+          throw new Error(`the engine says that ${cachedTokens} tokens of a prompt are cached`)
+        sequence.pending.splice(0, cachedTokens)
+        shares.feed(sequence.id, cachedTokens)
+        sequences.delete(sequence.id)
+        sequences.set(sequence.id, sequence)
+        job.onOpen?.({ cachedTokens, merged })
       } catch (e) {
         end(sequence, asRunnerFailure(e))
       }
     }
   }
 
-  /** Hands a row to its job. 'goes on' while there is more to feed; else how the sequence ends. */
-  function deliver(sequence: Sequence, fed: number, row: RowResult): GraftError | null | 'goes on' {
+  /** What the job said comes next, after the last token it was fed. */
+  function proceed(sequence: Sequence, next: number | null): void {
+    if (next === null) {
+      end(sequence, null)
+      return
+    }
+    sequence.pending.push(next)
+    sequence.decoding = true
+  }
+
+  async function waitFor(sequence: Sequence, picked: Promise<number | null>): Promise<void> {
+    sequence.picking = true
+    try {
+      const next = await picked
+      if (!sequence.over) proceed(sequence, next)
+    } catch (e) {
+      end(sequence, asRunnerFailure(e))
+    }
+    sequence.picking = false
+    wake?.()
+  }
+
+  /** Hands a row to its job. */
+  function deliver(sequence: Sequence, fed: number, row: RowResult): void {
     const { job, pending } = sequence
     if (!row.finite)
-      return new GraftError(
+      throw new GraftError(
         'ERR_NON_FINITE',
         'the values of this request overflowed; its adapter or its prompt is at fault',
       )
     pending.splice(0, fed)
-    if (pending.length > 0 && job.logits === 'last') return 'goes on'
+    if (pending.length > 0 && job.logits === 'last') return
+    if (job.logits === 'last') produced.add(1, now())
     const next = job.onLogits(row.logits)
-    if (pending.length > 0) return 'goes on'
-    if (next === null) return null
-    pending.push(next)
-    sequence.decoding = true
-    return 'goes on'
+    if (pending.length > 0) return
+    if (next instanceof Promise) void waitFor(sequence, next)
+    else proceed(sequence, next)
   }
 
   function settle(sequence: Sequence, fed: number, row: RowResult | undefined): void {
     if (sequence.over) return
-    const { tenant } = sequence.job
-    served.set(tenant, (served.get(tenant) ?? 0) + fed)
+    shares.feed(sequence.id, fed)
     try {
       if (!row) throw new Error('the step gave no row for the sequence')
-      const outcome = deliver(sequence, fed, row)
-      if (sequence.job.logits === 'last' && row.logits.length > 0) produced.add(1, now())
-      if (outcome !== 'goes on') end(sequence, outcome)
+      deliver(sequence, fed, row)
     } catch (e) {
       end(sequence, asRunnerFailure(e))
     }
@@ -227,21 +238,15 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
   async function step(): Promise<boolean> {
     await sweep()
     expire()
-    const alive = [...sequences.values()].filter((s) => !s.over)
-    const running = alive.filter((s) => s.open)
+    await openNext()
     const plan = planStep({
-      running: running.map(view),
-      waiting: alive.filter((s) => !s.open).map(view),
-      freeSlots: engine.info.slots - running.length,
-      tokenBudget,
+      running: [...sequences.values()]
+        .filter((s) => s.open && !s.over)
+        .map(({ id, pending, decoding }) => ({ id, pending: pending.length, decoding })),
+      tokenBudget: Math.max(tokenBudget, 2 * engine.info.slots),
       chunkTokens,
-      served,
     })
-    await openAll(plan.map(({ id }) => sequences.get(id)!))
-    const fed = plan.flatMap(({ id, tokens }) => {
-      const sequence = sequences.get(id)
-      return sequence?.open && !sequence.over ? [{ sequence, tokens }] : []
-    })
+    const fed = plan.map(({ id, tokens }) => ({ sequence: sequences.get(id)!, tokens }))
     if (fed.length === 0) return false
     const rows = fed.map(({ sequence, tokens }): StepRow => {
       const whole = tokens === sequence.pending.length
@@ -303,26 +308,31 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
 
   return {
     submit(job) {
-      if (!job.background) assertRoom(1)
-      const active = new Set<string>()
-      for (const s of sequences.values()) if (!s.over) active.add(s.job.tenant)
-      if (served.size > MAX_TENANTS_REMEMBERED)
-        for (const tenant of served.keys()) if (!active.has(tenant)) served.delete(tenant)
-      lift(served, job.tenant, active)
+      const { tenant, weight = 1, tokenIds } = job
+      if (!job.background) door.enter(knockOf(tenant, 1, weight))
       const sequence: Sequence = {
         id: nextId++,
         job,
-        pending: [...job.tokenIds],
+        pending: [...tokenIds],
         decoding: false,
+        picking: false,
         open: false,
         over: false,
         error: null,
       }
       sequences.set(sequence.id, sequence)
+      shares.join({
+        id: sequence.id,
+        tenant,
+        weight,
+        flow: flowOf(job),
+        promptTokens: tokenIds.length,
+        maxTokens: job.maxTokens ?? Math.max(0, engine.info.maxPositions - tokenIds.length),
+      })
       wake?.()
       return () => end(sequence, new GraftError('ERR_CANCELLED', 'the request was cancelled'))
     },
-    assertRoom,
+    assertRoom: (tenant, more, weight = 1) => door.knock(knockOf(tenant, more, weight)),
     get running() {
       return count(true)
     },
@@ -343,6 +353,10 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
     },
   }
 }
+
+/** Sequences that share a tenant's turn: those with the same sum of adapters. */
+const flowOf = ({ adapters }: Job): Claim['flow'] =>
+  adapters.map(({ digest, weight }) => `${weight}(${digest})`).join('+')
 
 const asRunnerFailure = (e: unknown): GraftError =>
   isGraftError(e)

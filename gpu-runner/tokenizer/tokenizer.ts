@@ -2,6 +2,7 @@ import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { PromptInput } from '@graft/sdk/protocol/runner-api.ts'
 import { Tokenizer } from '@huggingface/tokenizers'
 import { createChatTemplate, pickChatTemplate } from './chat-template.ts'
+import { tokenBytes } from './token-bytes.ts'
 import { createTokenStream, type TokenStream } from './token-stream.ts'
 
 export interface TextCodec {
@@ -14,6 +15,8 @@ export interface TextCodec {
   stream(promptIds: readonly number[]): TokenStream
   /** A token of these ends the answer. */
   eosTokenIds: ReadonlySet<number>
+  /** [vocab] bytes that each token adds to an answer, null for none; null when this tokenizer has no such table. */
+  tokenBytes(): (Uint8Array | null)[] | null
 }
 
 type JsonObject = Record<string, unknown>
@@ -102,5 +105,6 @@ export function createTokenizer(files: TokenizerFiles): TextCodec {
       inner.decode([tokenId], { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
     stream: (promptIds) => createTokenStream(decode, promptIds),
     eosTokenIds: eosIds(files, (token) => inner.token_to_id(token)),
+    tokenBytes: () => tokenBytes(files.tokenizer, files.vocab),
   }
 }

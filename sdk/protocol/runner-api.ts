@@ -12,6 +12,9 @@ import type { FinishReason } from './receipts.ts'
  *   POST /v1/count               CountRequest -> { tokens }
  *   POST /v1/generate            GenerateRequest -> application/x-ndjson, one Frame a line
  *   POST /v1/adapters/prefetch   AdapterPull[] -> {}
+ *   GET  /v1/merges              -> MergeStatus
+ *   POST /v1/merges              AdapterPull -> MergedForm, once new answers of it run merged
+ *   DELETE /v1/merges/:digest    -> {}, once the last answer that ran merged has ended
  *   GET  /v1/steps?after=        -> { steps: StepRecord[] }  (the engine's step log, a ring of the last 10,000)
  * Closing the connection of /v1/generate cancels the request within a step.
  */
@@ -25,6 +28,12 @@ export type PromptInput =
   | { kind: 'text'; text: string }
   | { kind: 'chat'; messages: ChatMessage[]; tools?: unknown[] }
   | { kind: 'tokens'; tokenIds: number[] }
+
+/** What an answer must be besides text. */
+export type ResponseFormat =
+  | { type: 'json_object' }
+  /** JSON that a JSON Schema (draft 2020-12) holds for. */
+  | { type: 'json_schema'; schema: Record<string, unknown> }
 
 export interface Sampling {
   /** 0 = greedy. */
@@ -42,6 +51,8 @@ export interface Sampling {
   stop: string[]
   /** Top logprobs per token; null = none. */
   logprobs: number | null
+  /** Only tokens that keep the answer in this form are drawn; absent = any text. */
+  responseFormat?: ResponseFormat
 }
 
 /** How a runner gets an adapter it does not hold: the manifest's digest and the right to pull its bytes. */
@@ -57,6 +68,8 @@ export interface GenerateRequest {
   requestId: string
   requestHash: Digest
   tenant: string
+  /** The tenant's share of the runner beside others. @default 1 */
+  tenantWeight?: number
   base: Digest
   adapters: AdapterPull[]
   prompt: PromptInput
@@ -102,6 +115,26 @@ export interface AdapterResidency {
   digest: Digest
   tier: 'bank' | 'host' | 'disk'
   bytes: number
+}
+
+/** An adapter whose weights are part of a second copy of the base. */
+export interface MergedForm {
+  digest: Digest
+  /** Memory that it is counted with. */
+  bytes: number
+  /** Milliseconds that building and proving it took. */
+  buildMs: number
+}
+
+export interface MergeStatus {
+  /** The runner also merges by itself, by share of traffic. */
+  byTraffic: boolean
+  /** Forms that still fit its memory for them. */
+  room: number
+  /** Adapters whose new answers run merged. */
+  forms: MergedForm[]
+  /** Not merged by traffic for a while: refused, or unmerged on request. */
+  barred: Digest[]
 }
 
 export interface RunnerStatus {

@@ -1,6 +1,7 @@
-import { lift, type PolicyRow, planStep } from '@graft/runner/scheduler/policy.ts'
+import type { Job } from '@graft/runner/scheduler/job.ts'
+import { type PolicyRow, planStep } from '@graft/runner/scheduler/policy.ts'
 import { createRateMeter } from '@graft/runner/scheduler/rate.ts'
-import { createScheduler, type Job, type Scheduler } from '@graft/runner/scheduler/scheduler.ts'
+import { createScheduler, type Scheduler } from '@graft/runner/scheduler/scheduler.ts'
 import { createStepLog } from '@graft/runner/scheduler/step-log.ts'
 import { isGraftError } from '@graft/sdk/format/errors.ts'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -12,29 +13,17 @@ import {
   VOCAB,
 } from './helpers/scripted-engine.ts'
 
-const row = (id: number, tenant: string, pending: number, decoding = false): PolicyRow => ({
+const row = (id: number, pending: number, decoding = false): PolicyRow => ({
   id,
-  tenant,
   pending,
   decoding,
 })
-const input = {
-  running: [],
-  waiting: [],
-  freeSlots: 4,
-  tokenBudget: 100,
-  chunkTokens: 30,
-  served: new Map<string, number>(),
-}
+const limits = { tokenBudget: 100, chunkTokens: 30 }
 
 describe('the batch policy', () => {
   it('gives every stream its token first, then prompt chunks, within the budget', () => {
-    const plan = planStep({
-      ...input,
-      running: [row(1, 'a', 500), row(2, 'a', 1, true), row(3, 'b', 1, true)],
-      tokenBudget: 10,
-    })
-    expect(plan).toEqual([
+    const running = [row(1, 500), row(2, 1, true), row(3, 1, true)]
+    expect(planStep({ ...limits, running, tokenBudget: 10 })).toEqual([
       { id: 2, tokens: 1 },
       { id: 3, tokens: 1 },
       { id: 1, tokens: 8 },
@@ -42,47 +31,23 @@ describe('the batch policy', () => {
   })
 
   it('cuts a long prompt into chunks, so that it cannot stall the streams beside it', () => {
-    expect(planStep({ ...input, running: [row(1, 'a', 500)] })).toEqual([{ id: 1, tokens: 30 }])
+    expect(planStep({ ...limits, running: [row(1, 500)] })).toEqual([{ id: 1, tokens: 30 }])
   })
 
-  it('lets waiting sequences in while slots are free, tenants in turn, each oldest first', () => {
-    const waiting = [row(1, 'a', 5), row(2, 'a', 5), row(3, 'a', 5), row(4, 'b', 5)]
-    const plan = planStep({ ...input, waiting, freeSlots: 3 })
-    expect(plan.map(({ id }) => id)).toEqual([1, 4, 2])
-  })
-
-  it('prefers the tenant that was served least', () => {
-    const waiting = [row(1, 'a', 5), row(2, 'b', 5)]
-    const served = new Map([
-      ['a', 100],
-      ['b', 10],
+  it('reads prompts in the order of their slots, as far as the budget goes', () => {
+    const running = [row(4, 25), row(2, 500), row(3, 500), row(1, 500), row(9, 5)]
+    expect(planStep({ ...limits, running })).toEqual([
+      { id: 4, tokens: 25 },
+      { id: 2, tokens: 30 },
+      { id: 3, tokens: 30 },
+      { id: 1, tokens: 15 },
     ])
-    expect(planStep({ ...input, waiting, freeSlots: 1, served })).toEqual([{ id: 2, tokens: 5 }])
   })
 
-  it('shares a budget that does not reach for all over the tenants, not over their rows', () => {
-    const running = [
-      ...Array.from({ length: 6 }, (_, i) => row(i, 'loud', 1, true)),
-      row(9, 'quiet', 1, true),
-    ]
-    const plan = planStep({ ...input, running, tokenBudget: 3 })
-    expect(plan.map(({ id }) => id)).toEqual([0, 9, 1])
-  })
-
-  it('is pure: what it was given stays as it was', () => {
-    const served = new Map([['a', 1]])
-    planStep({ ...input, running: [row(1, 'a', 5)], served })
-    expect([...served]).toEqual([['a', 1]])
-  })
-
-  it('starts a newcomer level with the least served, so that idling saves up no claim', () => {
-    const served = new Map([
-      ['a', 100],
-      ['b', 70],
-      ['idle', 3],
+  it('leaves out a row whose next token is still being picked', () => {
+    expect(planStep({ ...limits, running: [row(1, 0, true), row(2, 1, true)] })).toEqual([
+      { id: 2, tokens: 1 },
     ])
-    lift(served, 'idle', new Set(['a', 'b']))
-    expect(served.get('idle')).toBe(70)
   })
 })
 

@@ -36,6 +36,7 @@ const OWNERS: [name: string, matches: (specifier: string) => boolean, folders: s
   ['commander', (s) => s === 'commander', ['sdk/cli']],
   ['@aws-sdk', (s) => s.startsWith('@aws-sdk/'), ['registry/node']],
   ['@huggingface', (s) => s.startsWith('@huggingface/'), ['gpu-runner/tokenizer']],
+  ['@mlc-ai/web-xgrammar', (s) => s.startsWith('@mlc-ai/'), ['gpu-runner/sampling/grammar']],
   ['zod', (s) => s === 'zod', ['registry', 'edge', 'gpu-runner']],
   [
     'node:',

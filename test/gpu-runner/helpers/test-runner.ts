@@ -9,7 +9,7 @@ import { generateSigningKey, type SigningKey, signJwt } from '@graft/sdk/format/
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
 import type { Frame, GenerateRequest, Sampling } from '@graft/sdk/protocol/runner-api.ts'
 import { createTestRegistry, describeTestBase, type TestRegistry } from './published.ts'
-import { createScriptedEngine, type ScriptedEngine } from './scripted-engine.ts'
+import { createScriptedEngine, type ScriptedEngine, VOCAB } from './scripted-engine.ts'
 
 export const GREEDY: Sampling = {
   temperature: 0,
@@ -35,6 +35,8 @@ export const letters: TextCodec = {
   tokenText: (id) => String.fromCharCode(97 + id),
   stream: () => ({ push: (id) => String.fromCharCode(97 + id), flush: () => '' }),
   eosTokenIds: new Set([2]),
+  tokenBytes: () =>
+    Array.from({ length: VOCAB }, (_, id) => (id === 2 ? null : Uint8Array.of(97 + id))),
 }
 
 export interface TestRunner {

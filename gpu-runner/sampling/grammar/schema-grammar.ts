@@ -1,0 +1,388 @@
+import { canonicalJson } from '@graft/sdk/format/canonical-json.ts'
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import {
+  any,
+  type Expression,
+  isLeftRecursive,
+  isProductive,
+  optional,
+  rule,
+  seq,
+  times,
+  toEbnf,
+} from './expression.ts'
+import { FORMATS } from './formats.ts'
+import { INTEGER, jsonRules, listOf, NUMBER, OBJECT, VALUE, WS } from './json-terminals.ts'
+import { type Bounds, integersWithin, MAX_INTEGER, numbersWithin } from './number-ranges.ts'
+import { countedString, MAX_COUNTED, otherName } from './strings.ts'
+
+export type Schema = Record<string, unknown>
+
+/** Says something about a value, asks nothing of it. */
+const ANNOTATIONS = [
+  '$schema',
+  '$comment',
+  'title',
+  'description',
+  'default',
+  'examples',
+  'deprecated',
+  'readOnly',
+  'writeOnly',
+]
+const DEFINITIONS = ['$defs', 'definitions']
+const BY_TYPE = {
+  string: ['minLength', 'maxLength', 'format'],
+  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
+  number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
+  boolean: [],
+  null: [],
+  array: ['items', 'prefixItems', 'minItems', 'maxItems'],
+  object: ['properties', 'required', 'additionalProperties'],
+} as const
+type TypeName = keyof typeof BY_TYPE
+
+/** Each costs the compiler states. */
+const MAX_ITEMS = 1024
+/** What one schema may ask of the compiler. */
+const MAX_NODES = 5_000
+const MAX_TEXT = 200_000
+
+const refuse = (path: string, message: string): GraftError =>
+  new GraftError('ERR_REQUEST_INVALID', `response_format: ${path}: ${message}`)
+
+const isObject = (value: unknown): value is Schema =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** Which type a JSON value has; integers are told apart. */
+function typeOf(value: unknown): TypeName {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'array'
+  if (typeof value === 'number') return Number.isInteger(value) ? 'integer' : 'number'
+  return typeof value as TypeName
+}
+
+const matches = (value: unknown, type: TypeName): boolean =>
+  typeOf(value) === type || (type === 'number' && typeOf(value) === 'integer')
+
+class Converter {
+  readonly rules = jsonRules()
+  readonly #root: Schema
+  #nodes = 0
+
+  constructor(root: Schema) {
+    this.#root = root
+  }
+
+  /** Refuses by name what is not understood: a constraint that is left out would be one that is not kept. */
+  #only(schema: Schema, path: string, allowed: readonly string[], beside = ''): void {
+    for (const key of Object.keys(schema))
+      if (![...ANNOTATIONS, ...DEFINITIONS, ...allowed].includes(key))
+        throw refuse(path, `keyword "${key}" is not supported${beside}`)
+  }
+
+  value(schema: unknown, path: string): Expression {
+    if (++this.#nodes > MAX_NODES) throw refuse(path, `the schema has more than ${MAX_NODES} parts`)
+    if (schema === true) return VALUE
+    if (schema === false) throw refuse(path, 'false is a schema that no value meets')
+    if (!isObject(schema)) throw refuse(path, expected('a schema', 'an object or true', schema))
+    if ('$ref' in schema) {
+      this.#only(schema, path, ['$ref'], ' beside "$ref"')
+      return this.#reference(schema['$ref'], path)
+    }
+    for (const key of ['anyOf', 'oneOf', 'allOf'] as const)
+      if (key in schema) {
+        this.#only(schema, path, [key], ` beside "${key}"`)
+        return this.#combined(key, schema[key], path)
+      }
+    if ('enum' in schema || 'const' in schema) return this.#literal(schema, path)
+    return this.#typed(schema, path)
+  }
+
+  #reference(ref: unknown, path: string): Expression {
+    if (typeof ref !== 'string' || !/^#($|\/)/.test(ref))
+      throw refuse(path, expected('"$ref"', 'a pointer into this schema, "#/$defs/..."', ref))
+    const name = `ref_${Buffer.from(ref).toString('hex')}`
+    if (this.rules.has(name)) return rule(name)
+    let target: unknown = this.#root
+    for (const part of ref.split('/').slice(1)) {
+      const key = decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
+      target = isObject(target) && Object.hasOwn(target, key) ? target[key] : undefined
+    }
+    if (target === undefined) throw refuse(path, `"$ref" names ${ref}, and there is nothing there`)
+    // Set before its parts, so that it may name itself.
+    this.rules.set(name, '')
+    this.rules.set(name, this.value(target, ref))
+    return rule(name)
+  }
+
+  #combined(key: 'anyOf' | 'oneOf' | 'allOf', branches: unknown, path: string): Expression {
+    if (!Array.isArray(branches) || branches.length === 0)
+      throw refuse(path, expected(`"${key}"`, 'a list of schemas', branches))
+    if (key === 'allOf' && branches.length > 1)
+      throw refuse(path, '"allOf" of several schemas is not supported; write them as one')
+    if (key === 'oneOf') this.#assertApart(branches, path)
+    return any(...branches.map((branch, i) => this.value(branch, `${path}/${key}/${i}`)))
+  }
+
+  /** Exactly one branch must match: of branches that nothing tells apart, two could. */
+  #assertApart(branches: unknown[], path: string): void {
+    const kinds = branches.map((branch) => this.#kinds(branch))
+    for (const [i, a] of kinds.entries())
+      for (const b of kinds.slice(i + 1)) {
+        const apart =
+          a.types.every((type) => !b.types.includes(type)) ||
+          [...a.tags].some(([key, x]) => {
+            const y = b.tags.get(key)
+            return y !== undefined && x.every((tag) => !y.includes(tag))
+          })
+        if (!apart)
+          throw refuse(
+            path,
+            '"oneOf" needs branches of different types, or objects with a required property whose "const" tells them apart; "anyOf" needs neither',
+          )
+      }
+  }
+
+  /** Types a schema allows, and the values of required properties that are constant. */
+  #kinds(branch: unknown): { types: TypeName[]; tags: Map<string, string[]> } {
+    const all = Object.keys(BY_TYPE) as TypeName[]
+    const tags = new Map<string, string[]>()
+    let schema = branch
+    for (let hops = 0; isObject(schema) && typeof schema['$ref'] === 'string' && hops < 8; hops++)
+      schema = schema['$ref']
+        .split('/')
+        .slice(1)
+        .reduce<unknown>((at, key) => (isObject(at) ? at[key] : undefined), this.#root)
+    if (!isObject(schema)) return { types: all, tags }
+    const values = literalsOf(schema)
+    let types = all
+    if (values) types = values.map(typeOf)
+    else if ('type' in schema) types = [schema['type']].flat() as TypeName[]
+    // An integer is a number too.
+    if (types.includes('number')) types = [...types, 'integer']
+    const { required, properties } = schema
+    if (types.length === 1 && types[0] === 'object' && isObject(properties))
+      for (const key of Array.isArray(required) ? required : []) {
+        const property = properties[key]
+        const known = isObject(property) ? literalsOf(property) : null
+        if (known) tags.set(key, known.map(canonicalJson))
+      }
+    return { types, tags }
+  }
+
+  #literal(schema: Schema, path: string): Expression {
+    this.#only(schema, path, ['enum', 'const', 'type'], ' beside "enum" or "const"')
+    const types = 'type' in schema ? this.#types(schema['type'], path) : null
+    const listed = literalsOf(schema)
+    if (!listed) throw refuse(path, expected('"enum"', 'a list of values', schema['enum']))
+    const values = listed.filter((value) => !types || types.some((type) => matches(value, type)))
+    if (values.length === 0) throw refuse(path, 'no value is of the type and in "enum"')
+    return any(...values.map((value) => JSON.stringify(value)))
+  }
+
+  #types(type: unknown, path: string): TypeName[] {
+    const types = [type].flat()
+    for (const one of types)
+      if (typeof one !== 'string' || !Object.hasOwn(BY_TYPE, one))
+        throw refuse(path, expected('"type"', `of ${Object.keys(BY_TYPE).join(', ')}`, one))
+    if (types.length === 0) throw refuse(path, '"type" must name at least one type')
+    return types as TypeName[]
+  }
+
+  #typed(schema: Schema, path: string): Expression {
+    const known = Object.values(BY_TYPE).flat() as string[]
+    this.#only(schema, path, ['type', ...known])
+    if (!('type' in schema)) {
+      const first = Object.keys(schema).find((key) => known.includes(key))
+      if (first === undefined) return VALUE
+      throw refuse(path, `"${first}" needs a "type" beside it`)
+    }
+    const types = this.#types(schema['type'], path)
+    const meant = types.flatMap((type): string[] => [...BY_TYPE[type]])
+    this.#only(schema, path, ['type', ...meant], ` for type ${types.join(', ')}`)
+    return any(...types.map((type) => this.#ofType(type, schema, path)))
+  }
+
+  #ofType(type: TypeName, schema: Schema, path: string): Expression {
+    if (type === 'null') return 'null'
+    if (type === 'boolean') return any('true', 'false')
+    if (type === 'string') return this.#string(schema, path)
+    if (type === 'array') return this.#array(schema, path)
+    if (type === 'object') return this.#object(schema, path)
+    return this.#number(type, schema, path)
+  }
+
+  #count(schema: Schema, key: string, most: number, path: string): number | null {
+    const value = schema[key]
+    if (value === undefined) return null
+    if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > most)
+      throw refuse(path, expected(`"${key}"`, `an integer of 0 to ${most}`, value))
+    return value as number
+  }
+
+  #string(schema: Schema, path: string): Expression {
+    const min = this.#count(schema, 'minLength', MAX_COUNTED, path)
+    const max = this.#count(schema, 'maxLength', MAX_COUNTED, path)
+    if ('format' in schema) {
+      const format = FORMATS[String(schema['format'])]
+      if (!format)
+        throw refuse(
+          path,
+          expected('"format"', `one of ${Object.keys(FORMATS).join(', ')}`, schema['format']),
+        )
+      if (min !== null || max !== null)
+        throw refuse(path, '"minLength" and "maxLength" are not supported beside "format"')
+      return seq('"', format, '"')
+    }
+    if (max !== null && (min ?? 0) > max)
+      throw refuse(path, expected('"minLength"', `at most "maxLength" (${max})`, min))
+    return countedString(this.rules, min ?? 0, max)
+  }
+
+  #number(type: 'integer' | 'number', schema: Schema, path: string): Expression {
+    const bound = (key: string): number | null => {
+      const value = schema[key]
+      if (value === undefined) return null
+      if (!Number.isInteger(value) || Math.abs(value as number) > MAX_INTEGER)
+        throw refuse(path, expected(`"${key}"`, 'an integer of at most 15 digits', value))
+      return value as number
+    }
+    const keys = BY_TYPE[type]
+    if (keys.every((key) => schema[key] === undefined)) return type === 'integer' ? INTEGER : NUMBER
+    const [min, max, above, below] = keys.map(bound) as [
+      number | null,
+      number | null,
+      number | null,
+      number | null,
+    ]
+    const low = Math.max(min ?? -Infinity, above ?? -Infinity)
+    const high = Math.min(max ?? Infinity, below ?? Infinity)
+    const bounds: Bounds = { low, high, lowOpen: above === low, highOpen: below === high }
+    const found = type === 'integer' ? integersWithin(bounds) : numbersWithin(bounds)
+    if (!found) throw refuse(path, `no ${type} is within the bounds`)
+    return found
+  }
+
+  #array(schema: Schema, path: string): Expression {
+    const { items, prefixItems = [] } = schema
+    if (!Array.isArray(prefixItems))
+      throw refuse(path, expected('"prefixItems"', 'a list of schemas', prefixItems))
+    const first = prefixItems.map((one, i) => this.value(one, `${path}/prefixItems/${i}`))
+    const min = this.#count(schema, 'minItems', MAX_ITEMS, path) ?? 0
+    let max = this.#count(schema, 'maxItems', MAX_ITEMS, path)
+    if (items === false) max = Math.min(max ?? first.length, first.length)
+    if (max !== null && min > max)
+      throw refuse(path, expected('"minItems"', `at most ${max} items`, min))
+    if (max === 0) return seq('[', WS, ']')
+    const item = max !== null && max <= first.length ? VALUE : this.#item(items, path)
+    if (first.length === 0 && min === 0 && max === null) return listOf('[', item, ']')
+    return seq('[', WS, this.#items(first, item, min, max), ']')
+  }
+
+  #item(items: unknown, path: string): Expression {
+    const name = `item${this.#nodes}`
+    this.rules.set(name, this.value(items ?? true, `${path}/items`))
+    return rule(name)
+  }
+
+  /** At least `min` and at most `max` items: those of `first`, then others. */
+  #items(first: Expression[], item: Expression, min: number, max: number | null): Expression {
+    const comma = seq(',', WS)
+    const fixed = first.slice(0, max ?? first.length)
+    const more = seq(comma, item)
+    const least = Math.max(0, min - fixed.length)
+    // Items beyond `first`, when at least one item stands before them.
+    let rest = times(more, least, max === null ? null : max - fixed.length)
+    if (max !== null && max === fixed.length) rest = ''
+    let body: Expression | null = null
+    for (let i = fixed.length - 1; i >= 0; i--) {
+      const tail: Expression = body ?? rest
+      const one = seq(i === 0 ? '' : comma, fixed[i]!, tail)
+      body = i >= min ? optional(one) : one
+    }
+    if (body === null) {
+      const others = max === null ? null : max - 1
+      const some = seq(item, times(more, Math.max(0, min - 1), others))
+      body = min === 0 ? optional(some) : some
+    }
+    return seq(body, WS)
+  }
+
+  #object(schema: Schema, path: string): Expression {
+    const { properties = {}, required = [], additionalProperties } = schema
+    if (!isObject(properties))
+      throw refuse(path, expected('"properties"', 'an object of schemas', properties))
+    if (!Array.isArray(required))
+      throw refuse(path, expected('"required"', 'a list of names', required))
+    const names = Object.keys(properties)
+    const stray = required.find((name) => !names.includes(name))
+    if (stray !== undefined)
+      throw refuse(path, `"required" names ${JSON.stringify(stray)}, which is not in "properties"`)
+    const pairs = names.map((name) => ({
+      pair: seq(
+        JSON.stringify(name),
+        ':',
+        WS,
+        this.value(properties[name], `${path}/properties/${name}`),
+      ),
+      must: required.includes(name),
+    }))
+    // Where nothing is said about others, none are written unless nothing else could be.
+    const others = additionalProperties ?? names.length === 0
+    if (names.length === 0 && others === true) return OBJECT
+    const other =
+      others === false
+        ? null
+        : seq(otherName(names), ':', WS, this.value(others, `${path}/additionalProperties`))
+    return seq('{', WS, this.#pairs(pairs, other), '}')
+  }
+
+  /** Pairs in the order of the schema, those that are not required left out at will, then others. */
+  #pairs(pairs: { pair: Expression; must: boolean }[], other: Expression | null): Expression {
+    const base = `object${this.#nodes++}`
+    const comma = seq(',', WS)
+    // `before`: a pair stands in front, so the next one needs a comma.
+    const name = (at: number, before: boolean): string => `${base}x${at}${before ? 'm' : ''}`
+    const last = pairs.length
+    this.rules.set(name(last, true), other ? seq(times(seq(comma, other), 0, null), WS) : WS)
+    this.rules.set(name(last, false), other ? optional(seq(other, rule(name(last, true)))) : '')
+    for (const [at, { pair, must }] of pairs.entries())
+      for (const before of [true, false]) {
+        const taken = seq(before ? comma : '', pair, rule(name(at + 1, true)))
+        this.rules.set(name(at, before), must ? taken : any(taken, rule(name(at + 1, before))))
+      }
+    return rule(name(0, false))
+  }
+}
+
+/** The values of `const` or `enum`; null when there are none. */
+function literalsOf(schema: Schema): unknown[] | null {
+  if ('const' in schema) return [schema['const']]
+  const values = schema['enum']
+  return Array.isArray(values) && values.length > 0 ? values : null
+}
+
+/** JSON text of any object: what `json_object` asks for. */
+export function objectGrammar(): string {
+  return toEbnf(jsonRules().set('root', OBJECT))
+}
+
+/**
+ * A grammar whose every text is JSON that the schema (draft 2020-12) holds for. It may know fewer texts than the schema
+ * allows: properties come in their order, strings of counted length have no escapes, white space is bounded.
+ * @throws ERR_REQUEST_INVALID naming the place and the keyword that is not supported
+ */
+export function schemaGrammar(schema: unknown): string {
+  if (!isObject(schema))
+    throw refuse('#', expected('json_schema.schema', 'a JSON schema object', schema))
+  const converter = new Converter(schema)
+  const { rules } = converter
+  rules.set('root', converter.value(schema, '#'))
+  if (isLeftRecursive(rules)) throw refuse('#', 'a "$ref" leads back to itself without a value')
+  if (!isProductive(rules)) throw refuse('#', 'the schema has no finite value: a "$ref" never ends')
+  const text = toEbnf(rules)
+  if (text.length > MAX_TEXT)
+    throw refuse('#', `the schema needs a grammar of ${text.length} characters of ${MAX_TEXT}`)
+  return text
+}
