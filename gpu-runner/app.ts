@@ -4,12 +4,15 @@ import type { SigningKey } from '@graft/sdk/format/jws.ts'
 import type { RunnerStatus } from '@graft/sdk/protocol/runner-api.ts'
 import { Hono } from 'hono'
 import { type AdmissionPolicy, createAdmission } from './admission/admission.ts'
+import { scorePrompt } from './admission/score.ts'
 import type { Engine } from './engine/engine.ts'
 import { generate } from './generation/generate.ts'
 import { authenticate } from './http/authenticate.ts'
 import { frameStream } from './http/frame-stream.ts'
 import { readBody } from './http/read-body.ts'
 import { countSchema, generateSchema, parse, prefetchSchema } from './http/schemas.ts'
+import { mergeRoutes } from './merging/merge-routes.ts'
+import { createMerging, MERGING_TENANT, type MergingOptions } from './merging/merging.ts'
 import { createMetrics } from './metrics.ts'
 import { createConstraints } from './sampling/grammar/constraints.ts'
 import { createScheduler, type SchedulerLimits } from './scheduler/scheduler.ts'
@@ -48,6 +51,8 @@ export interface RunnerDeps {
   /** @default 'goldens' */
   policy?: AdmissionPolicy
   limits?: Partial<RunnerLimits>
+  /** Merges adapters into second copies of the base. @default it does not */
+  merging?: MergingOptions
   /** Defects, for the operator. */
   onDefect?: (e: unknown) => void
 }
@@ -79,6 +84,15 @@ export function createRunner(deps: RunnerDeps): Runner {
       metrics.count('graft_step_rows_total', {}, rows)
     },
   })
+  const scoreBase = (tokenIds: number[], positions: number[]): Promise<Float32Array> => {
+    const { vocab } = engine.info
+    const job = { requestId: 'admission:merged', tenant: MERGING_TENANT, adapter: null }
+    return scorePrompt(
+      scheduler,
+      { ...job, tokenIds, positions, vocab },
+      new AbortController().signal,
+    )
+  }
   const adapters = createAdapters({
     engine,
     scheduler,
@@ -100,6 +114,9 @@ export function createRunner(deps: RunnerDeps): Runner {
     const bytes = codec.tokenBytes()
     return bytes && { bytes, stop: [...codec.eosTokenIds] }
   })
+  const merging = deps.merging
+    ? createMerging({ ...deps.merging, adapters, policy, now, scoreBase })
+    : null
   let draining = false
   let active = 0
   const idlers: (() => void)[] = []
@@ -119,6 +136,10 @@ export function createRunner(deps: RunnerDeps): Runner {
     () => host.usedBytes,
   )
   metrics.gauge('graft_disk_bytes', 'Files of the disk tier.', () => disk.usedBytes)
+
+  metrics.gauge('graft_merged_adapters', 'Adapters whose new answers run merged.', () =>
+    merging ? merging.status().forms.length : 0,
+  )
 
   const status = (): RunnerStatus => ({
     id,
@@ -210,6 +231,7 @@ export function createRunner(deps: RunnerDeps): Runner {
     adapters.prefetch(parse(prefetchSchema, await readBody(c.req.raw)), 'prefetch')
     return c.json({})
   })
+  app.route('/v1/merges', mergeRoutes(merging))
   app.get('/v1/steps', (c) => {
     const after = Number(c.req.query('after') ?? 0)
     if (!Number.isSafeInteger(after) || after < 0)
@@ -242,6 +264,7 @@ export function createRunner(deps: RunnerDeps): Runner {
     drain,
     async [Symbol.asyncDispose]() {
       draining = true
+      merging?.close()
       await scheduler[Symbol.asyncDispose]()
       await constraints[Symbol.asyncDispose]()
       await adapters[Symbol.asyncDispose]()

@@ -3,12 +3,13 @@ import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { ERRORS, expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import { parseExecution, parsePrecision } from './engine/open-engine.ts'
+import { parseMergeOption } from './merging/merge-option.ts'
 import { type ServeOptions, serveRunner } from './serve.ts'
 
 const USAGE = `graft-runner --checkpoint <folder> --registry <url> --state <folder> --id <name> --fleet-key <file>
   [--edge <url>] [--port 8090] [--host 127.0.0.1] [--public-url <url>]
   [--precision fp32|int8|int4] [--execution cpu|webgpu] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
-  [--bank-mib 1024] [--host-mib 1024]
+  [--bank-mib 1024] [--host-mib 1024] [--merge off|request|auto|<MiB>]
 The fleet key is a private JWK in a file, or in GRAFT_FLEET_KEY.`
 
 const FLAGS = {
@@ -28,6 +29,7 @@ const FLAGS = {
   threads: { type: 'string' },
   'bank-mib': { type: 'string' },
   'host-mib': { type: 'string' },
+  merge: { type: 'string', default: 'off' },
   help: { type: 'boolean', default: false },
 } as const
 
@@ -102,6 +104,7 @@ async function parseOptions(args: string[]): Promise<ServeOptions> {
     ...(slots === undefined ? {} : { slots }),
     ...(threads === undefined ? {} : { threads }),
     ...(bankMib === undefined ? {} : { bankBudgetBytes: bankMib * MIB }),
+    merge: parseMergeOption(flags.merge),
     ...(hostMib === undefined ? {} : { limits: { hostBytes: hostMib * MIB } }),
     log: (event) => process.stderr.write(`${JSON.stringify({ at: new Date(), ...event })}\n`),
   }

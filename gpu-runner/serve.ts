@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import type { BaseTensor } from '@graft/sdk/format/base-identity.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import {
   exportSigningKey,
@@ -12,8 +13,12 @@ import { createAdaptorServer } from '@hono/node-server'
 import type { AdmissionPolicy } from './admission/admission.ts'
 import { createRunner, type RunnerLimits } from './app.ts'
 import { describeCheckpoint } from './checkpoint/describe-checkpoint.ts'
+import type { Engine } from './engine/engine.ts'
 import { type EngineOptions, openEngine } from './engine/open-engine.ts'
 import { startHeartbeats } from './heartbeat.ts'
+import type { MergeOption } from './merging/merge-option.ts'
+import type { MergeEvent, MergingOptions } from './merging/merging.ts'
+import { openMerging } from './merging/open-merging.ts'
 import { openTokenizer } from './tokenizer/open-tokenizer.ts'
 
 export interface ServeOptions {
@@ -46,6 +51,8 @@ export interface ServeOptions {
   bankBudgetBytes?: number
   /** @default 'goldens' */
   policy?: AdmissionPolicy
+  /** When adapters are merged into second copies of the base. @default never */
+  merge?: MergeOption
   limits?: Partial<RunnerLimits>
   /** One line per event. */
   log?: (event: Record<string, unknown>) => void
@@ -92,6 +99,26 @@ function listen(server: ReturnType<typeof createAdaptorServer>, port: number, ho
   })
 }
 
+/** The base, and merging over it where that is asked for. */
+async function openServing(
+  options: EngineOptions,
+  tensors: readonly BaseTensor[],
+  merge: MergeOption = { when: 'never' },
+  onEvent: (event: MergeEvent) => void,
+): Promise<{ engine: Engine; merging: MergingOptions | null }> {
+  const begin = performance.now()
+  const base = await openEngine(options)
+  if (merge.when === 'never') return { engine: base, merging: null }
+  try {
+    const opened = { engine: base, options, tensors, ms: performance.now() - begin }
+    const merging = { ...(await openMerging(opened, merge)), onEvent }
+    return { engine: merging.engine, merging }
+  } catch (e) {
+    await base[Symbol.asyncDispose]()
+    throw e
+  }
+}
+
 /** Opens the base, listens, and tells the edge. Resolves once requests can be answered. */
 export async function serveRunner(options: ServeOptions): Promise<ServedRunner> {
   const { checkpoint, state, id, host = '127.0.0.1', log } = options
@@ -100,7 +127,7 @@ export async function serveRunner(options: ServeOptions): Promise<ServedRunner> 
   const fleetKey = await importSigningKey(options.fleetKey)
   const key = await openKey(state)
   const base = await describeCheckpoint(checkpoint)
-  const engine = await openEngine({
+  const engineOptions = {
     checkpointDir: checkpoint,
     baseDigest: base.digest,
     precision,
@@ -108,7 +135,9 @@ export async function serveRunner(options: ServeOptions): Promise<ServedRunner> 
     ...(slots === undefined ? {} : { slots }),
     ...(threads === undefined ? {} : { threads }),
     ...(bankBudgetBytes === undefined ? {} : { bankBudgetBytes }),
-  })
+  }
+  const onEvent = (event: MergeEvent): void => log?.({ ...event })
+  const { engine, merging } = await openServing(engineOptions, base.tensors, options.merge, onEvent)
   const codec = await openTokenizer(checkpoint, engine.info.vocab)
   const runner = createRunner({
     id,
@@ -121,6 +150,7 @@ export async function serveRunner(options: ServeOptions): Promise<ServedRunner> 
     fleetKeys: [fleetKey.publicJwk],
     clock,
     policy: options.policy ?? 'goldens',
+    ...(merging ? { merging } : {}),
     limits: options.limits ?? {},
     onDefect: (e) => log?.({ event: 'defect', error: e instanceof Error ? e.stack : String(e) }),
   })

@@ -4,7 +4,7 @@ import { OPERATIONS } from '@graft/sdk/format/operations.ts'
 import type { AdapterPull, AdapterResidency } from '@graft/sdk/protocol/runner-api.ts'
 import { type Admission, type AdmissionResult, checkFit } from '../admission/admission.ts'
 import { scorePrompt } from '../admission/score.ts'
-import type { Engine } from '../engine/engine.ts'
+import type { Engine, LoadedAdapter } from '../engine/engine.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import type { AdapterFacts } from './adapter-facts.ts'
 import type { Bank } from './bank.ts'
@@ -23,6 +23,13 @@ export interface Lease {
   release(): void
 }
 
+export interface AdapterMaterial {
+  facts: AdapterFacts
+  tensors: LoadedAdapter
+  /** The goldens' blob; null when nobody signed any. */
+  logits: Uint8Array | null
+}
+
 export interface Adapters extends AsyncDisposable {
   /**
    * Brings adapters through every tier into the bank, admitted and pinned.
@@ -31,6 +38,8 @@ export interface Adapters extends AsyncDisposable {
   acquire(pulls: AdapterPull[], tenant: string, signal: AbortSignal): Promise<Lease>
   /** Starts what acquire would do and forgets the outcome: a later call meets it half way. */
   prefetch(pulls: AdapterPull[], tenant: string): void
+  /** What a merged form is made of and proven by; the adapter need not be in the bank. */
+  material(pull: AdapterPull, signal: AbortSignal): Promise<AdapterMaterial>
   residency(): AdapterResidency[]
 }
 
@@ -106,15 +115,24 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
     }
   }
 
+  async function goldenLogits(
+    { goldens }: AdapterFacts,
+    { capability }: AdapterPull,
+    signal: AbortSignal,
+  ): Promise<Uint8Array | null> {
+    if (!goldens) return null
+    const { sha256: digest, size } = goldens.logits
+    return fetchBlob(deps, { digest, size }, capability, signal)
+  }
+
   async function prove(
     facts: AdapterFacts,
     pull: AdapterPull,
     tenant: string,
     signal: AbortSignal,
   ): Promise<AdmissionResult> {
-    const { goldens, digest } = facts
-    const blob = goldens && { digest: goldens.logits.sha256, size: goldens.logits.size }
-    const logits = blob && (await fetchBlob(deps, blob, pull.capability, signal))
+    const { digest } = facts
+    const logits = await goldenLogits(facts, pull, signal)
     const requestId = `admission:${pull.label}`
     const { vocab } = engine.info
     return admission.prove(facts, logits, (tokenIds, adapted, positions) => {
@@ -257,6 +275,16 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
           (lease) => lease.release(),
           () => {},
         )
+    },
+    async material(pull, signal) {
+      const { adapter, release } = await hold(pull, signal)
+      const { facts, record, file } = adapter
+      try {
+        const tensors = await loader.run('convert', record, facts.digest, file)
+        return { facts, tensors, logits: await goldenLogits(facts, pull, signal) }
+      } finally {
+        release()
+      }
     },
     residency() {
       const found = new Map<Digest, AdapterResidency>()

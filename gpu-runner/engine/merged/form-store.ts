@@ -32,6 +32,8 @@ export interface FormStore extends AsyncDisposable {
   /** No new sequences, and gone after the last: its engine failed. */
   retire(digest: Digest): void
   list(): MergedForm[]
+  /** How many more forms fit the budget. */
+  room(): number
 }
 
 interface Entry extends MergedForm {
@@ -144,6 +146,7 @@ export function createFormStore({ openMerged, formBytes, budgetBytes }: FormStor
       // Freed once its last sequence has left; a thread that died has nothing to say about that.
       if (entry) entry.gone ??= free(entry).catch(() => {})
     },
+    room: () => Math.floor((budgetBytes - used) / formBytes),
     list: () => [...entries.values()].filter(({ routed }) => routed).map(shown),
     async [Symbol.asyncDispose]() {
       await queue

@@ -43,6 +43,8 @@ export interface MergingEngine extends Engine {
   unmerge(digest: Digest): Promise<void>
   /** Forms that take new sequences. */
   merged(): MergedForm[]
+  /** How many more forms fit the budget. */
+  mergeRoom(): number
 }
 
 interface Owned {
@@ -135,6 +137,7 @@ export function createMergingEngine(deps: MergingEngineDeps): MergingEngine {
     merge: forms.add,
     unmerge: forms.remove,
     merged: forms.list,
+    mergeRoom: forms.room,
     async [Symbol.asyncDispose]() {
       await forms[Symbol.asyncDispose]()
       await base[Symbol.asyncDispose]()
