@@ -8,7 +8,7 @@ import { type ServeOptions, serveRunner } from './serve.ts'
 
 const USAGE = `graft-runner --checkpoint <folder> --registry <url> --state <folder> --id <name> --fleet-key <file>
   [--edge <url>] [--port 8090] [--host 127.0.0.1] [--public-url <url>]
-  [--precision fp32|int8|int4] [--execution cpu|webgpu] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
+  [--precision fp32|int8|int4|nf4|nf4-exact] [--execution cpu|webgpu] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
   [--bank-mib 1024] [--host-mib 1024] [--merge off|request|auto|<MiB>]
 The fleet key is a private JWK in a file, or in GRAFT_FLEET_KEY.`
 

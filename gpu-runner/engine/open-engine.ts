@@ -4,7 +4,7 @@ import { describeCheckpoint } from '../checkpoint/describe-checkpoint.ts'
 import { ENGINE_DEFAULTS } from './defaults.ts'
 import type { Engine, LoadedAdapter } from './engine.ts'
 import { EXECUTIONS, type Execution } from './graph/execution.ts'
-import type { Precision } from './graph/linear-weights.ts'
+import { PRECISIONS, type Precision } from './graph/precisions.ts'
 import { openThreadEngine } from './thread/thread-engine.ts'
 
 export interface EngineOptions {
@@ -26,12 +26,10 @@ export interface EngineOptions {
   merge?: LoadedAdapter
 }
 
-const PRECISIONS: readonly Precision[] = ['fp32', 'int8', 'int4']
-
 export const parsePrecision = (text: string): Precision => {
-  const found = PRECISIONS.find((precision) => precision === text)
-  if (found) return found
-  throw new GraftError('ERR_REQUEST_INVALID', expected('precision', PRECISIONS.join(', '), text))
+  if (Object.hasOwn(PRECISIONS, text)) return text as Precision
+  const names = Object.keys(PRECISIONS).join(', ')
+  throw new GraftError('ERR_REQUEST_INVALID', expected('precision', names, text))
 }
 
 export const parseExecution = (text: string): Execution => {

@@ -2,6 +2,7 @@ import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { attention, attentionInputs } from './attention.ts'
 import { bottleneckSite, GRAPH_ACTIVATIONS } from './bottleneck-site.ts'
 import { type GraphContext, graphContext, groupOf } from './context.ts'
+import { embedding } from './embedding.ts'
 import type { Execution } from './execution.ts'
 import { linearGroup } from './linear-group.ts'
 import type { Precision } from './linear-weights.ts'
@@ -37,16 +38,14 @@ export function buildDecoder(
 ): Uint8Array {
   const m = new OnnxModel(weights)
   const context = graphContext(m, checkpoint, precision, variant, execution)
-  const { hidden, layers, vocab } = checkpoint.config
+  const { layers } = checkpoint.config
   m.input('ids', INT64, ['tokens'])
   m.input('pos', INT64, ['B', 'T'])
   m.input('grid', INT64, [3])
   attentionInputs(context)
   adapterInputs(context)
 
-  const embedName = 'model.embed_tokens.weight'
-  m.weight(embedName, FLOAT, [vocab, hidden], () => checkpoint.f32(embedName, [vocab, hidden]))
-  let embedded = m.node('Gather', [embedName, 'ids'], { axis: 0 })
+  let embedded = embedding(context)
   if (context.carries.rich)
     embedded = m.node('Where', ['virtual.mask', 'virtual.embeddings', embedded])
   let stream: Stream = { h: embedded, skip: null }

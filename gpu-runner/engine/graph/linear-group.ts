@@ -3,6 +3,7 @@ import type { LinearGroup } from './linear-groups.ts'
 import { linear, linearPart } from './linear-weights.ts'
 import { addLowRank } from './low-rank-pages.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
+import { PRECISIONS } from './precisions.ts'
 import { timesVectors } from './row-vectors.ts'
 
 /**
@@ -28,25 +29,17 @@ function addBias({ m, checkpoint }: GraphContext, group: LinearGroup, y: string)
 
 /** W(l * x). Parts with an input vector of their own cannot share x: then each runs by itself. */
 function product(context: GraphContext, group: LinearGroup, x: string): string {
-  const { m, precision, carries } = context
+  const { m, precision, checkpoint, carries } = context
   const { key, parts } = group
-  const weight = () => concatenated(context, group)
-  const of = { name: key, out: group.out, in: group.in, weight }
+  const weights = () =>
+    parts.map(({ path, out }) => checkpoint.f32(`${path}.weight`, [out, group.in]))
+  const of = { name: key, out: group.out, in: group.in, parts: weights }
+  const form = PRECISIONS[precision].linears
   const scaled = (path: string) => timesVectors(context, `${path}.in_vectors`, group.in, x)
-  if (parts.length === 1) return linear(m, precision, of, carries.rich ? scaled(parts[0]!.path) : x)
-  if (!carries.partInputs) return linear(m, precision, of, x)
+  if (parts.length === 1) return linear(m, form, of, carries.rich ? scaled(parts[0]!.path) : x)
+  if (!carries.partInputs) return linear(m, form, of, x)
   const own = parts.map(({ path, first, out }) =>
-    linearPart(m, precision, of, { first, out }, scaled(path)),
+    linearPart(m, form, of, { first, out }, scaled(path)),
   )
   return m.node('Concat', own, { axis: -1 })
-}
-
-/** The parts' weights one below the other, [out, in]. */
-function concatenated({ checkpoint }: GraphContext, group: LinearGroup): Float32Array {
-  const [only, ...others] = group.parts
-  if (others.length === 0) return checkpoint.f32(`${only!.path}.weight`, [only!.out, group.in])
-  const whole = new Float32Array(group.out * group.in)
-  for (const { path, out, first } of group.parts)
-    whole.set(checkpoint.f32(`${path}.weight`, [out, group.in]), first * group.in)
-  return whole
 }

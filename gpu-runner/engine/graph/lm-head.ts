@@ -1,6 +1,7 @@
 import type { GraphContext } from './context.ts'
 import { linear } from './linear-weights.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
+import { PRECISIONS } from './precisions.ts'
 
 const { FLOAT, INT64, BOOL } = ONNX_TYPE
 
@@ -12,8 +13,9 @@ export function lmHead({ m, checkpoint, precision, carries, zero }: GraphContext
   const { hidden, vocab } = checkpoint.config
   m.input('take', INT64, ['P'])
   const taken = m.node('Gather', [final, 'take'], { axis: 0 })
-  const weight = () => checkpoint.f32('lm_head.weight', [vocab, hidden])
-  let logits = linear(m, precision, { name: 'lm_head', out: vocab, in: hidden, weight }, taken)
+  const parts = () => [checkpoint.f32('lm_head.weight', [vocab, hidden])]
+  const of = { name: 'lm_head', out: vocab, in: hidden, parts }
+  let logits = linear(m, PRECISIONS[precision].head, of, taken)
   if (carries.heads) {
     // [A,P,vocab] of every other head in the bank; each position takes its own row's, or the base's.
     m.input('lm_head.others', FLOAT, ['A', hidden, vocab])

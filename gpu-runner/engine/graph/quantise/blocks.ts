@@ -15,15 +15,6 @@ export interface Blocks {
   scales: Float32Array
 }
 
-/** A checkpoint that hands out the same array again is quantised once for all variants of the graph. */
-const known = { 4: new WeakMap<Float32Array, Blocks>(), 8: new WeakMap<Float32Array, Blocks>() }
-
-export function quantizeBlocksOnce(w: Float32Array, bits: 4 | 8): Blocks {
-  const blocks = known[bits].get(w) ?? quantizeBlocks(w, bits)
-  known[bits].set(w, blocks)
-  return blocks
-}
-
 /**
  * Symmetric blockwise quantisation of W [out, in] for MatMulNBits: zero point in the middle, one f32 scale per block.
  */
