@@ -63,10 +63,13 @@ function packA(
   for (const [s, { path }] of parts.entries()) {
     const factor = factors.get(path)
     if (!factor) continue
-    for (let r = 0; r < factor.rank; r++) {
-      const page = Math.floor(r / PAGE_RANK) * inner * width
-      const column = page + s * PAGE_RANK + (r % PAGE_RANK)
-      for (let i = 0; i < inner; i++) target[column + i * width] = factor.a[r * inner + i]!
+    const { a, rank } = factor
+    for (let first = 0; first < rank; first += PAGE_RANK) {
+      const columns = Math.min(PAGE_RANK, rank - first)
+      const page = (first / PAGE_RANK) * inner * width + s * PAGE_RANK
+      // Rows of A are read side by side, so that what is written lies together.
+      for (let i = 0; i < inner; i++)
+        for (let r = 0; r < columns; r++) target[page + i * width + r] = a[(first + r) * inner + i]!
     }
   }
   return target
