@@ -128,6 +128,7 @@ export async function serveRunner(options: ServeOptions): Promise<ServedRunner> 
   const key = await openKey(state)
   const base = await describeCheckpoint(checkpoint)
   const engineOptions = {
+    preparedDir: join(state, 'prepared'),
     checkpointDir: checkpoint,
     baseDigest: base.digest,
     precision,

@@ -2,14 +2,16 @@ import { readFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
-import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
+import { floatsOf } from '../engine/graph/quantise/nf4-weights.ts'
+import { readBnbWeight } from './bnb-weights.ts'
 import { type ModelConfig, parseModelConfig } from './model-config.ts'
+import { openSafetensorsFile } from './safetensors-file.ts'
 
 export interface Weight {
   dtype: string
   shape: number[]
-  /** Little-endian, C order. */
-  data: Uint8Array
+  /** Little-endian, C order; read anew each time it is asked for. */
+  readonly data: Uint8Array
 }
 
 export interface Checkpoint {
@@ -23,9 +25,12 @@ export interface Checkpoint {
 const damaged = (message: string, cause?: unknown): GraftError =>
   new GraftError('ERR_CHECKPOINT_INVALID', message, { cause })
 
+const unreadable = (path: string, cause: NodeJS.ErrnoException): GraftError =>
+  damaged(`${path} must be readable: ${cause.code ?? cause.message}`, cause)
+
 export async function readBytes(path: string): Promise<Uint8Array> {
   return readFile(path).catch((cause: NodeJS.ErrnoException) => {
-    throw damaged(`${path} must be readable: ${cause.code ?? cause.message}`, cause)
+    throw unreadable(path, cause)
   })
 }
 
@@ -55,7 +60,7 @@ export async function weightFiles(folder: string): Promise<string[]> {
   return files
 }
 
-/** Reads a Hugging Face checkpoint folder into memory. @throws ERR_CHECKPOINT_INVALID naming the file */
+/** Opens a Hugging Face checkpoint folder; tensors are read when they are asked for. @throws ERR_CHECKPOINT_INVALID naming the file */
 export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   const configPath = join(folder, 'config.json')
   const config = parseModelConfig(parseJson(await readBytes(configPath), configPath), configPath)
@@ -63,7 +68,7 @@ export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   for (const file of await weightFiles(folder)) {
     const path = join(folder, file)
     try {
-      const { tensors, metadata } = readSafetensors(await readBytes(path))
+      const { tensors, metadata } = await openSafetensorsFile(path)
       for (const [name, tensor] of tensors) weights.set(name, tensor)
       // transformers writes a tied tensor once and names its aliases in __metadata__.
       for (const [alias, name] of Object.entries(metadata)) {
@@ -73,7 +78,8 @@ export async function readCheckpoint(folder: string): Promise<Checkpoint> {
     } catch (cause) {
       if (cause instanceof GraftError && cause.code === 'ERR_SAFETENSORS_INVALID')
         throw damaged(`${path} is damaged: ${cause.message}; restore the file`, cause)
-      throw cause
+      if (cause instanceof GraftError) throw cause
+      throw unreadable(path, cause as NodeJS.ErrnoException)
     }
   }
   const embed = weights.get('model.embed_tokens.weight')
@@ -88,9 +94,12 @@ export async function readCheckpoint(folder: string): Promise<Checkpoint> {
     f32(name, shape) {
       const weight = weights.get(name)
       if (!weight) throw damaged(`${folder}: the tensor ${name} is missing`)
-      if (weight.shape.join() !== shape.join())
-        throw damaged(expected(`${folder}: shape of ${name}`, `[${shape}]`, weight.shape))
-      return toFloat32(weight.dtype, weight.data)
+      const quantized = readBnbWeight(weights, name)
+      if ((quantized ?? weight).shape.join() !== shape.join())
+        throw damaged(
+          expected(`${folder}: shape of ${name}`, `[${shape}]`, (quantized ?? weight).shape),
+        )
+      return quantized ? floatsOf(quantized.nf4) : toFloat32(weight.dtype, weight.data)
     },
   }
 }

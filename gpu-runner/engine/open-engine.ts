@@ -22,6 +22,11 @@ export interface EngineOptions {
   bankBudgetBytes?: number
   /** Known already? Saves hashing the files. */
   baseDigest?: Digest
+  /**
+   * Folder where bases are prepared: weights at their precision, by digest, which the next start maps as they are.
+   * @default none: weights are converted at each start and held in memory
+   */
+  preparedDir?: string
   /** Folded into the base's weights before they are converted to the precision. @default none */
   merge?: LoadedAdapter
 }
@@ -57,5 +62,6 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     threads,
     bankBudgetBytes,
     merge: options.merge ?? null,
+    preparedDir: options.preparedDir ?? null,
   })
 }

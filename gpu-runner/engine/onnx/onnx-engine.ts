@@ -6,20 +6,18 @@ import { AdapterBank } from '../bank/adapter-bank.ts'
 import { compileAdapter } from '../bank/compile-adapter.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
-import { buildDecoder } from '../graph/decoder.ts'
 import type { Execution } from '../graph/execution.ts'
 import type { Precision } from '../graph/linear-weights.ts'
-import { VARIANTS, type Variant, widest } from '../graph/variants.ts'
-import { MemoryWeights } from '../graph/weight-file.ts'
+import { VARIANTS, widest } from '../graph/variants.ts'
 import { assertRow } from '../rules.ts'
 import { adapterFeeds } from './adapter-feeds.ts'
 import { openBackend } from './backend.ts'
 import { baseFeeds, virtualFeeds } from './base-feeds.ts'
-import { ORT_VERSION, type Ort } from './ort.ts'
+import { openGraphs } from './graphs.ts'
+import { ORT_VERSION } from './ort.ts'
 import { planRuns, type Run, type RunRow } from './plan-runs.ts'
 import { positionsWanted, rowResults } from './row-results.ts'
 import type { Sequence } from './sequence.ts'
-import { createSession } from './session.ts'
 
 export interface OnnxEngineOptions {
   checkpoint: Checkpoint
@@ -34,6 +32,8 @@ export interface OnnxEngineOptions {
   threads?: number
   /** @default 1 GiB */
   bankBudgetBytes?: number
+  /** Folder of this base at this precision, made where it is absent. @default weights in memory */
+  prepared?: string
 }
 
 /** Raised whenever the arithmetic may change, so that admissions are made anew. */
@@ -51,7 +51,7 @@ const OPERATIONS: OperationKind[] = [
 
 /** The engine on onnxruntime-node. A run blocks its thread: thread/ gives it one of its own. */
 export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine> {
-  const { checkpoint, precision, execution, slots, threads, bankBudgetBytes } = {
+  const { checkpoint, precision, execution, slots, threads, bankBudgetBytes, prepared } = {
     ...ENGINE_DEFAULTS,
     ...options,
   }
@@ -74,21 +74,9 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
   const bank = new AdapterBank(config, bankBudgetBytes)
   const backend = await openBackend(execution, config, slots)
   const { kv, least } = backend
-  const weights = new MemoryWeights()
   const sequences = new Map<number, Sequence>()
   const freeSlots = Array.from({ length: slots }, (_, slot) => slot)
-  const sessions = new Map<Variant, Promise<Ort.InferenceSession>>()
-
-  const session = (variant: Variant): Promise<Ort.InferenceSession> => {
-    const known = sessions.get(variant)
-    if (known) return known
-    const model = buildDecoder(checkpoint, precision, variant, execution, weights)
-    const external = { path: weights.name, data: weights.bytes }
-    const created = createSession(model, { execution, threads, external })
-    sessions.set(variant, created)
-    return created
-  }
-
+  const graphs = await openGraphs({ checkpoint, precision, execution, threads, folder: prepared })
   // Views of the bank and the cache are read when the native call starts, after the event loop turned: whatever moves
   // rows waits for its turn.
   let turn: Promise<unknown> = Promise.resolve()
@@ -153,7 +141,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
       ...adapterFeeds(bank, variant, sequencesOfRun, plan.tokens, wanted.takeRows, least),
     }
     const fetches = kv.fetches()
-    const graph = await session(variant)
+    const graph = await graphs.session(variant)
     const outputs = await (fetches ? graph.run(feeds, fetches) : graph.run(feeds))
     const finite = kv.keep(plan, outputs)
     const logits = outputs['logits']!.data as Float32Array
@@ -188,7 +176,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     load: async (adapter: LoadedAdapter) => {
       const compiled = await compileAdapter(adapter, checkpoint)
       // Building the session a step will need is part of loading: no decode step waits for it.
-      await session(compiled.variant)
+      await graphs.session(compiled.variant)
       await exclusive(() => bank.load(compiled))
       return { bytes: compiled.bytes }
     },
@@ -202,8 +190,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     step: (rows) => exclusive(() => step(rows)),
     async [Symbol.asyncDispose]() {
       await turn
-      for (const created of sessions.values()) await (await created).release()
-      sessions.clear()
+      await graphs.dispose()
       await backend.dispose()
     },
   }

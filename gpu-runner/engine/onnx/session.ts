@@ -14,11 +14,11 @@ export interface SessionOptions {
 
 /** @throws ERR_NOT_INSTALLED when a graph is to run on WebGPU and the machine has no adapter */
 export async function createSession(
-  model: Uint8Array,
+  model: Uint8Array | string,
   { execution, threads, external, outputsOnDevice }: SessionOptions,
 ): Promise<Ort.InferenceSession> {
   try {
-    return await ort.InferenceSession.create(model, {
+    return await create(model, {
       ...(execution === 'webgpu' ? ON_DEVICE : {}),
       ...(external ? { externalData: [external] } : {}),
       ...(outputsOnDevice ? { preferredOutputLocation: 'gpu-buffer' } : {}),
@@ -34,6 +34,15 @@ export async function createSession(
     throw cause
   }
 }
+
+/** @param model bytes, or the path of a model whose weights lie beside it */
+const create = (
+  model: Uint8Array | string,
+  options: Ort.InferenceSession.SessionOptions,
+): Promise<Ort.InferenceSession> =>
+  typeof model === 'string'
+    ? ort.InferenceSession.create(model, options)
+    : ort.InferenceSession.create(model, options)
 
 /** An operator that WebGPU lacks would run on the CPU and have its operands copied, each step: refused instead. */
 const ON_DEVICE = {

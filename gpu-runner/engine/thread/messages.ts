@@ -15,6 +15,8 @@ export interface ThreadOptions {
   bankBudgetBytes: number
   /** Folded into the base's weights before they are converted to the precision; null = the base as it is. */
   merge: LoadedAdapter | null
+  /** Folder where bases are prepared; null = weights in memory. */
+  preparedDir: string | null
 }
 
 /** Calls by name, as the Engine interface has them. */

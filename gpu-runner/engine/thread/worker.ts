@@ -5,6 +5,7 @@ import { readCheckpoint } from '../../checkpoint/read-checkpoint.ts'
 import type { Engine, RowResult } from '../engine.ts'
 import { mergedCheckpoint } from '../merged/merged-checkpoint.ts'
 import { openOnnxEngine } from '../onnx/onnx-engine.ts'
+import { type PreparedFolder, preparedFolder } from '../prepared/prepared-folder.ts'
 import type { Call, Failure, Reply, ThreadOptions } from './messages.ts'
 
 const port = parentPort!
@@ -20,8 +21,16 @@ const plain = (failure: Failure, error: unknown): Failure =>
 const reply = (message: Reply, transfer: ArrayBuffer[] = []): void =>
   port.postMessage(message, transfer)
 
-function dispatch(engine: Engine, { name, input }: Call): Promise<unknown> {
-  if (name === 'dispose') return Promise.resolve(engine[Symbol.asyncDispose]())
+async function dispatch(
+  engine: Engine,
+  folder: PreparedFolder | null,
+  { name, input }: Call,
+): Promise<unknown> {
+  if (name === 'dispose') {
+    await engine[Symbol.asyncDispose]()
+    await folder?.release()
+    return undefined
+  }
   return (engine[name] as (...args: unknown[]) => Promise<unknown>)(...input)
 }
 
@@ -34,10 +43,15 @@ const buffersOf = (output: unknown): ArrayBuffer[] =>
 try {
   const base = await readCheckpoint(options.checkpointDir)
   const checkpoint = options.merge ? mergedCheckpoint(base, options.merge) : base
-  const engine = await openOnnxEngine({ ...options, checkpoint })
+  const folder = await preparedFolder(options)
+  const engine = await openOnnxEngine({
+    ...options,
+    checkpoint,
+    ...(folder ? { prepared: folder.path } : {}),
+  })
   port.on('message', async (call: Call) => {
     try {
-      const output = await dispatch(engine, call)
+      const output = await dispatch(engine, folder, call)
       reply({ kind: 'done', id: call.id, output }, buffersOf(output))
     } catch (error) {
       reply({ kind: 'error', id: call.id, failure: plain(failureOf(error), error) })

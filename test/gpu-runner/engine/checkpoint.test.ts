@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseModelConfig } from '@graft/runner/checkpoint/model-config.ts'
-import { readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
+import { type Checkpoint, readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
 import { readSafetensors, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { TINY, writeTinyCheckpoint } from './tiny-checkpoint.ts'
@@ -44,8 +44,8 @@ describe('config.json', () => {
     ['architectures', { architectures: undefined }],
     ['model_type', { model_type: 'mistral' }],
     ['hidden_act', { hidden_act: 'gelu' }],
-    ['attention_bias', { attention_bias: true }],
-    ['mlp_bias', { mlp_bias: true }],
+    ['attention_bias', { attention_bias: 'yes' }],
+    ['mlp_bias', { mlp_bias: 1 }],
     ['rope_scaling', { rope_scaling: { rope_type: 'llama3', factor: 8 } }],
     ['rope_parameters', { rope_parameters: { rope_type: 'yarn', rope_theta: 1e4 } }],
     ['partial_rotary_factor', { rope_parameters: { partial_rotary_factor: 0.5 } }],
@@ -128,12 +128,17 @@ describe('weights', () => {
       path('model.safetensors.index.json'),
       JSON.stringify({ weight_map: Object.fromEntries(names.map((n) => [n, shardOf(n)])) }),
     )
-    await rm(path('model.safetensors'))
     const { vocab, hidden } = TINY
-    const [a, b] = [one, await readCheckpoint(dir)].map((checkpoint) =>
-      checkpoint.f32('lm_head.weight', [vocab, hidden]),
+    const head = (checkpoint: Checkpoint) => checkpoint.f32('lm_head.weight', [vocab, hidden])
+    const whole = head(one)
+    await rm(path('model.safetensors'))
+    expect(head(await readCheckpoint(dir))).toEqual(whole)
+    expect(() => head(one)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_CHECKPOINT_INVALID',
+        message: expect.stringContaining('changed while it was in use'),
+      }),
     )
-    expect(b).toEqual(a)
     await rm(path(shards[1]))
     await expect(readCheckpoint(dir)).rejects.toMatchObject({
       code: 'ERR_CHECKPOINT_INVALID',

@@ -1,0 +1,133 @@
+import { createHash } from 'node:crypto'
+import { closeSync, createReadStream, fsyncSync, openSync, writeSync } from 'node:fs'
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { GraftError } from '@graft/sdk/format/errors.ts'
+import { aligned, type Place, type WeightFile } from '../graph/weight-file.ts'
+
+/** Index of a prepared base: what its weights file holds. */
+interface Index {
+  bytes: number
+  sha256: string
+  weights: Record<string, [offset: number, length: number]>
+}
+
+const WEIGHTS = 'weights.bin'
+const INDEX = 'index.json'
+
+/**
+ * A base's weights at one precision in a file that sessions map instead of reading: made once, one weight in memory at
+ * a time. Complete once the index stands beside it; what a process leaves half written is never looked at.
+ */
+export class PreparedWeights implements WeightFile {
+  readonly name = WEIGHTS
+  readonly folder: string
+  readonly #places: Map<string, Place>
+  #writing: { file: number; path: string; hash: ReturnType<typeof createHash>; used: number } | null
+
+  private constructor(folder: string, index: Index | null) {
+    this.folder = folder
+    this.#places = new Map(
+      Object.entries(index?.weights ?? {}).map(([name, [offset, length]]) => [
+        name,
+        { offset, length },
+      ]),
+    )
+    this.#writing = null
+    if (index) return
+    const path = join(folder, `${WEIGHTS}.${process.pid}.tmp`)
+    this.#writing = { file: openSync(path, 'w'), path, hash: createHash('sha256'), used: 0 }
+  }
+
+  /** Opens what is prepared there, or begins to prepare. A file that is not what its index says is made anew. */
+  static async open(folder: string): Promise<PreparedWeights> {
+    await mkdir(folder, { recursive: true })
+    return new PreparedWeights(folder, await readIndex(folder))
+  }
+
+  get complete(): boolean {
+    return this.#writing === null
+  }
+
+  place(weight: string, make: () => ArrayBufferView): Place {
+    const known = this.#places.get(weight)
+    if (known) return known
+    if (!this.#writing)
+      throw new GraftError(
+        'ERR_INTERNAL',
+        `${join(this.folder, WEIGHTS)} lacks ${weight}; remove the folder, and it is prepared anew`,
+      )
+    const data = make()
+    const bytes = new Uint8Array(aligned(data.byteLength))
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    const { file, hash, used } = this.#writing
+    for (let at = 0; at < bytes.length; )
+      at += writeSync(file, bytes, at, bytes.length - at, used + at)
+    hash.update(bytes)
+    const place = { offset: used, length: data.byteLength }
+    this.#places.set(weight, place)
+    this.#writing.used += bytes.length
+    return place
+  }
+
+  /** Makes what was placed permanent. */
+  async seal(): Promise<void> {
+    if (!this.#writing) return
+    const { file, path, hash, used } = this.#writing
+    fsyncSync(file)
+    closeSync(file)
+    this.#writing = null
+    await rename(path, join(this.folder, WEIGHTS))
+    const index: Index = {
+      bytes: used,
+      sha256: hash.digest('hex'),
+      weights: Object.fromEntries(
+        [...this.#places].map(([name, { offset, length }]) => [name, [offset, length]]),
+      ),
+    }
+    await writeWhole(join(this.folder, INDEX), JSON.stringify(index))
+  }
+
+  /** Gives up what was begun. */
+  async abandon(): Promise<void> {
+    if (!this.#writing) return
+    const { file, path } = this.#writing
+    this.#writing = null
+    closeSync(file)
+    await rm(path, { force: true })
+  }
+
+  /** Writes a model beside the weights. @returns its path */
+  async addModel(name: string, model: Uint8Array): Promise<string> {
+    const path = join(this.folder, `${name}.onnx`)
+    await writeWhole(path, model)
+    return path
+  }
+}
+
+async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`
+  await writeFile(temporary, content, { flush: true })
+  await rename(temporary, path)
+}
+
+async function readIndex(folder: string): Promise<Index | null> {
+  const path = join(folder, WEIGHTS)
+  const text = await readFile(join(folder, INDEX), 'utf8').catch(() => null)
+  const size = await stat(path).then(
+    (found) => found.size,
+    () => -1,
+  )
+  if (text === null || size < 0) return null
+  let index: Index
+  try {
+    index = JSON.parse(text) as Index
+  } catch {
+    return null
+  }
+  if (index.bytes !== size) return null
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(path, { highWaterMark: 2 ** 20 }), hash)
+  return hash.digest('hex') === index.sha256 ? index : null
+}
