@@ -1,12 +1,15 @@
 import { join } from 'node:path'
+import { readBnbWeight } from '@graft/runner/checkpoint/bnb-weights.ts'
 import {
   dynamicMap,
   nestAbsmax,
   unnestAbsmax,
 } from '@graft/runner/engine/graph/quantise/double-quantisation.ts'
 import { dequantizeNf4, quantizeNf4 } from '@graft/runner/engine/graph/quantise/nf4.ts'
+import { nf4Planes, weightsOfPlanes } from '@graft/runner/engine/graph/quantise/nf4-planes.ts'
+import { floatsOf, nf4Of } from '@graft/runner/engine/graph/quantise/nf4-weights.ts'
 import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
-import { expect, test } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
 import { readBytes } from './peer-goldens.ts'
 
 const FIXTURE = join(import.meta.dirname, 'fixtures/nf4/quantised.safetensors')
@@ -36,3 +39,66 @@ test.each(['real', 'random', 'spread', 'zeros', 'equal'])(
     expect(share).toBeLessThanOrEqual(2 ** -23)
   },
 )
+
+test.each([
+  ['128', 128, 0.023],
+  ['64', 64, 0.017],
+] as const)('planes in blocks of %s stay near the NF4 weights', (_, inner, share) => {
+  const nf4 = quantizeNf4(floats('random.w'))
+  const planes = nf4Planes(nf4, inner)
+  expect(planes.block).toBe(inner)
+  const [w, near] = [dequantizeNf4(nf4), weightsOfPlanes(planes)]
+  const size = (values: Float32Array) => Math.hypot(...values)
+  const off = size(w.map((value, i) => value - near[i]!)) / size(w)
+  expect(off).toBeLessThan(share)
+  expect(off).toBeGreaterThan(0)
+})
+
+test('weights that came from NF4 are their own codes again', () => {
+  const nf4 = nf4Of(floats('real.w'))
+  expect(nf4Of(floatsOf(nf4))).toBe(nf4)
+})
+
+describe('a weight that bitsandbytes stored', () => {
+  const stored = async () => {
+    const file = await readBytes(
+      join(import.meta.dirname, 'fixtures/nf4/base-4bit/model.safetensors'),
+    )
+    return readSafetensors(file).tensors
+  }
+  const NAME = 'model.layers.0.self_attn.q_proj.weight'
+  const STATE = `${NAME}.quant_state.bitsandbytes__nf4`
+
+  it('is read with its codes as they are', async () => {
+    const weights = await stored()
+    const read = readBnbWeight(weights, NAME)!
+    expect(read.shape).toEqual([64, 64])
+    expect(read.nf4.codes).toEqual(weights.get(NAME)!.data)
+    expect(readBnbWeight(weights, 'lm_head.weight')).toBeNull()
+  })
+
+  it('is refused where a part is missing', async () => {
+    const weights = await stored()
+    weights.delete(`${NAME}.nested_absmax`)
+    expect(() => readBnbWeight(weights, NAME)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_CHECKPOINT_INVALID',
+        message: `the tensor ${NAME}.nested_absmax is missing`,
+      }),
+    )
+  })
+
+  it('is refused by name in FP4', async () => {
+    const weights = await stored()
+    const state = JSON.stringify({ quant_type: 'fp4', blocksize: 64, shape: [64, 64] })
+    const data = new TextEncoder().encode(state)
+    weights.delete(STATE)
+    weights.set(STATE.replace('nf4', 'fp4'), { dtype: 'U8', shape: [data.length], data })
+    expect(() => readBnbWeight(weights, NAME)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_ARCHITECTURE_UNSUPPORTED',
+        message: expect.stringContaining('quant_type must be "nf4", got "fp4"'),
+      }),
+    )
+  })
+})
