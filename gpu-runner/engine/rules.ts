@@ -8,6 +8,13 @@ import type { EngineInfo, StepRow } from './engine.ts'
 export const isComposable = (operations: Operation[]): boolean =>
   operations.every(({ op }) => OPERATIONS[op].composable)
 
+/**
+ * A gate averages over the tokens of one call, so a prompt must be computed at once, as the tool that trained it does:
+ * an engine holds a prompt's chunks back until the row that wants logits. A row that wants all logits is a call of its own.
+ */
+export const needsWholePrompt = (operations: Operation[]): boolean =>
+  operations.some((operation) => operation.op === 'bottleneck' && operation.slots.gateW)
+
 /** @throws ERR_NOT_COMPOSABLE when an adapter that is no sum of deltas stands in a sum or has a weight */
 export function assertSum(
   terms: { adapter: { digest: Digest; composable: boolean }; weight: number }[],

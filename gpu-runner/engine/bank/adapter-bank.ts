@@ -1,17 +1,18 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
+import { bottleneckKeys, OWN_VECTORS } from '../graph/bottleneck-keys.ts'
 import {
   GROUP_KINDS,
   type GroupKind,
   type LinearGroup,
   linearGroups,
 } from '../graph/linear-groups.ts'
-import { bottleneckKey, PLACEMENTS } from '../graph/sites.ts'
 import { type Variant, widest } from '../graph/variants.ts'
 import { assertComposable, sumVectors, type Term } from './combination.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
 import { pageTables } from './low-rank-pages.ts'
+import { OwnBank, type OwnEntries } from './own-bank.ts'
 import { PageRegion } from './page-region.ts'
 import { RowRegion } from './row-region.ts'
 import { VectorTable } from './vector-table.ts'
@@ -22,6 +23,9 @@ export interface Binding {
   variant: Variant
   /** Entry of the vector table; 0 = neutral. */
   entry: number
+  /** Entry of the bottlenecks' own norms and gates; 0: none. */
+  bottleneckEntry: number
+  own: OwnEntries
 }
 
 /**
@@ -31,6 +35,9 @@ export interface Binding {
 export class AdapterBank {
   readonly pages: Record<GroupKind, PageRegion>
   readonly bottlenecks: RowRegion
+  /** [entries, places, vectors * hidden] */
+  readonly bottleneckOwn: VectorTable
+  readonly own: OwnBank
   readonly vectors: VectorTable
   readonly heads: RowRegion
   readonly #loaded = new Map<Digest, CompiledAdapter>()
@@ -47,9 +54,7 @@ export class AdapterBank {
   constructor(config: ModelConfig, budgetBytes: number) {
     this.config = config
     this.budgetBytes = budgetBytes
-    const places = Array.from({ length: config.layers }, (_, layer) =>
-      PLACEMENTS.map((place) => bottleneckKey(`model.layers.${layer}`, place)),
-    ).flat()
+    const places = bottleneckKeys(config)
     const groups = linearGroups(config)
     this.#groups = new Map(groups.map((group) => [group.key, group]))
     const of = (kind: GroupKind) => groups.filter((group) => group.kind === kind)
@@ -67,12 +72,14 @@ export class AdapterBank {
         [`${key}.down_bias`, 1],
       ]),
     )
+    const width = places.length * OWN_VECTORS.length * config.hidden
+    this.bottleneckOwn = new VectorTable([{ key: 'bottleneck.own', width, neutral: 0 }])
+    this.own = new OwnBank(config)
     this.vectors = new VectorTable([
       ...groups.flatMap(({ key, in: inner, out, parts }) => [
         ...parts.map(({ path }) => ({ key: `${path}.in_vectors`, width: inner, neutral: 1 })),
         { key: `${key}.out_vectors`, width: out, neutral: 1 },
       ]),
-      ...places.map((key) => ({ key: `${key}.up_bias`, width: config.hidden, neutral: 0 })),
     ])
     this.heads = new RowRegion([['lm_head.others', config.hidden * config.vocab]], 1)
   }
@@ -138,12 +145,21 @@ export class AdapterBank {
         terms.reduce((sum, term) => sum + (term.adapter.pages.get(kind)?.count ?? 0), 0) > 1,
     )
     const variant = widest(several ? [...variants, 'rich'] : variants)
-    return { terms, variant, entry: this.#addVectors(terms) }
+    const bottleneck = terms[0]?.adapter.bottleneck?.own
+    return {
+      terms,
+      variant,
+      entry: this.#addVectors(terms),
+      bottleneckEntry: bottleneck ? this.bottleneckOwn.add(() => bottleneck) : 0,
+      own: this.own.bind(terms),
+    }
   }
 
   unbind(binding: Binding): void {
     for (const term of binding.terms) this.#deactivate(term)
     if (binding.entry !== 0) this.vectors.remove(binding.entry)
+    if (binding.bottleneckEntry !== 0) this.bottleneckOwn.remove(binding.bottleneckEntry)
+    this.own.unbind(binding.own)
   }
 
   #activate(term: Term): void {
@@ -170,6 +186,7 @@ export class AdapterBank {
         return part === 'down' ? row?.down : part === 'up' ? row?.up : row?.downBias
       })
     if (head) this.heads.add(owner, 1, () => head)
+    this.own.activate(owner, adapter.own)
     this.#active.set(owner, { digest: adapter.digest, users: 1 })
   }
 
@@ -182,21 +199,20 @@ export class AdapterBank {
     for (const kind of adapter.pages.keys()) this.pages[kind].remove(owner)
     if (adapter.bottleneck) this.bottlenecks.remove(owner)
     if (adapter.head) this.heads.remove(owner)
+    this.own.deactivate(owner, adapter.own)
   }
 
   /** @returns 0 when every vector of the terms is neutral */
   #addVectors(terms: Term[]): number {
     const has = terms.some(
-      ({ adapter }) =>
-        adapter.outVectors.size > 0 || adapter.inVectors.size > 0 || adapter.bottleneck,
+      ({ adapter }) => adapter.outVectors.size > 0 || adapter.inVectors.size > 0,
     )
     if (!has) return 0
     return this.vectors.add((key) => {
       const site = key.slice(0, key.lastIndexOf('.'))
       if (key.endsWith('.in_vectors'))
         return sumVectors(terms, (adapter) => adapter.inVectors.get(site))
-      if (key.endsWith('.out_vectors')) return this.#outVectors(terms, site)
-      return terms[0]?.adapter.bottleneck?.sites.get(site)?.upBias
+      return this.#outVectors(terms, site)
     })
   }
 

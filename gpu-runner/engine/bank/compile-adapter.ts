@@ -4,14 +4,18 @@ import type { Operation } from '@graft/sdk/format/operations.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import type { LoadedAdapter } from '../engine.ts'
+import { bottleneckKeys } from '../graph/bottleneck-keys.ts'
 import { type GroupKind, linearGroups } from '../graph/linear-groups.ts'
 import { transpose } from '../graph/linear-weights.ts'
-import { linearSites, PLACEMENTS } from '../graph/sites.ts'
+import { linearSites } from '../graph/sites.ts'
 import { widest } from '../graph/variants.ts'
-import { isComposable } from '../rules.ts'
+import { isComposable, needsWholePrompt } from '../rules.ts'
 import { addBottleneck } from './compile-bottleneck.ts'
+import { addReplace } from './compile-replace.ts'
+import { compileShifts } from './compile-shifts.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
 import { type LowRankFactors, packPages, pageTables } from './low-rank-pages.ts'
+import { hasOwnTensors, noOwnTensors, ownBytes } from './own-tensors.ts'
 import { weightNorms } from './weight-norms.ts'
 
 const unsupported = (message: string): GraftError =>
@@ -54,6 +58,8 @@ export async function compileAdapter(
     prompt: null,
     head: null,
     embeddings: null,
+    own: noOwnTensors(),
+    wholePrompt: needsWholePrompt(adapter.operations),
     bytes: 0,
   }
   const sites = new Map(linearSites(checkpoint.config).map((site) => [site.path, site]))
@@ -70,6 +76,9 @@ export async function compileAdapter(
   const alone = new Set(groups.flatMap(({ parts }) => (parts.length === 1 ? parts[0]!.path : [])))
   if ([...compiled.inVectors.keys()].some((path) => !alone.has(path)))
     compiled.variant = widest([compiled.variant, 'full'])
+  compiled.own.shifts = compileShifts(adapter.operations, take, checkpoint)
+  if (hasOwnTensors(compiled.own)) compiled.variant = widest([compiled.variant, 'full'])
+  assertOneWeight(compiled, adapter.operations)
   assertWholePrefix(compiled, checkpoint.config.layers)
   compiled.bytes = bytesOf(compiled) + activeBytes(compiled, checkpoint.config)
   return compiled
@@ -78,6 +87,12 @@ export async function compileAdapter(
 function setOnce(vectors: Map<string, Float32Array>, site: string, vector: Float32Array): void {
   if (vectors.has(site)) throw unsupported(`${site} has two factors on one side`)
   vectors.set(site, vector)
+}
+
+/** DoRA divides by the norms of the base's weight, which a replaced weight has not. */
+function assertOneWeight({ own }: CompiledAdapter, operations: Operation[]): void {
+  const both = operations.find(({ op, site }) => op === 'magnitude' && own.linears.has(site))
+  if (both) throw unsupported(`${both.site} has a magnitude and a weight of its own`)
 }
 
 /** A layer without its rows would attend to what the slot's last owner left at these positions. */
@@ -103,7 +118,7 @@ function addOperation(
   checkpoint: Checkpoint,
   sites: Map<string, { in: number; out: number }>,
 ): void {
-  const { hidden, vocab, layers, kvHeads, headDim } = checkpoint.config
+  const { hidden, layers, kvHeads, headDim } = checkpoint.config
   const need = (variant: CompiledAdapter['variant']) => {
     compiled.variant = widest([compiled.variant, variant])
   }
@@ -130,8 +145,6 @@ function addOperation(
         )
       if (factors.has(operation.site))
         throw unsupported(`${operation.site} has two low-rank operations`)
-      if (operation.op === 'low_rank' && operation.slots.Bbias !== undefined)
-        throw unsupported(`${operation.site}: a bias of B is not supported by this engine`)
       const a = take(slots.A, [rank, site.in])
       const scale = Number(operation.scale)
       const b = transpose(take(slots.B, [site.out, rank]), site.out, rank)
@@ -184,29 +197,9 @@ function addOperation(
       }
       need('rich')
       return
-    case 'replace': {
-      if (operation.param !== 'weight')
-        throw unsupported(`replace of ${operation.param} at ${operation.site}`)
-      if (operation.rows && operation.site !== 'model.embed_tokens')
-        throw unsupported(`replace of single rows at ${operation.site}`)
-      if (operation.site === 'lm_head') {
-        compiled.head = transpose(take(operation.slots.value, [vocab, hidden]), vocab, hidden)
-        need('full')
-        return
-      }
-      if (operation.site === 'model.embed_tokens') {
-        const rows = operation.rows ?? Array.from({ length: vocab }, (_, i) => i)
-        const value = take(operation.slots.value, [rows.length, hidden])
-        compiled.embeddings = new Map(
-          rows.map((id, i) => [id, value.subarray(i * hidden, (i + 1) * hidden)]),
-        )
-        need('rich')
-        return
-      }
-      throw unsupported(
-        `replace at ${operation.site}: this engine replaces lm_head and model.embed_tokens only`,
-      )
-    }
+    case 'replace':
+      addReplace(compiled, operation, take, checkpoint)
+      return
     case 'dense':
       throw unsupported(`dense at ${operation.site}: it cannot stand in a batch, only be merged`)
     default:
@@ -225,15 +218,15 @@ function finite(values: Float32Array, site: string): Float32Array {
 }
 
 /** What an open sequence adds to the bank: pages of every layer, also where this adapter has none. */
-function activeBytes({ pages, bottleneck }: CompiledAdapter, config: ModelConfig): number {
+function activeBytes({ pages, bottleneck, own }: CompiledAdapter, config: ModelConfig): number {
   const page = (kind: GroupKind) =>
     linearGroups(config)
       .filter((group) => group.kind === kind)
       .flatMap(pageTables)
       .reduce((sum, [, floats]) => sum + floats, 0)
-  let floats = (bottleneck?.rows ?? 0) * config.layers * PLACEMENTS.length * (2 * config.hidden + 1)
+  let floats = (bottleneck?.rows ?? 0) * bottleneckKeys(config).length * (2 * config.hidden + 1)
   for (const [kind, { count }] of pages) floats += count * page(kind)
-  return 4 * floats
+  return 4 * (floats + (bottleneck?.own?.length ?? 0)) + ownBytes(own)
 }
 
 function bytesOf(compiled: CompiledAdapter): number {
@@ -243,9 +236,10 @@ function bytesOf(compiled: CompiledAdapter): number {
   for (const vector of [...compiled.outVectors.values(), ...compiled.inVectors.values()])
     floats += vector.length
   for (const { k, v } of compiled.prefix) floats += k.length + v.length
-  for (const { down, up, downBias, upBias } of compiled.bottleneck?.sites.values() ?? [])
-    floats += down.length + up.length + downBias.length + upBias.length
+  for (const { down, up, downBias } of compiled.bottleneck?.sites.values() ?? [])
+    floats += down.length + up.length + downBias.length
+  floats += compiled.bottleneck?.own?.length ?? 0
   floats += compiled.prompt?.embeddings.length ?? 0
   for (const row of compiled.embeddings?.values() ?? []) floats += row.length
-  return floats * 4
+  return floats * 4 + ownBytes(compiled.own)
 }

@@ -1,70 +1,131 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { Bottleneck } from '@graft/sdk/format/operations.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
+import {
+  bottleneckKey,
+  bottleneckKeys,
+  isPlain,
+  ORDER_FLAGS,
+  type OrderFlag,
+  OWN_VECTORS,
+  type OwnVector,
+  type Placement,
+} from '../graph/bottleneck-keys.ts'
 import { transpose } from '../graph/linear-weights.ts'
-import { bottleneckKey, type Placement } from '../graph/sites.ts'
 import type { Take } from './compile-adapter.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
 
-const unsupported = (operation: Bottleneck, what: string): GraftError =>
-  new GraftError(
-    'ERR_OPERATION_UNSUPPORTED',
-    `bottleneck at ${operation.site}: ${what} is not supported by this engine`,
-  )
+const refused = (operation: Bottleneck, what: string): GraftError =>
+  new GraftError('ERR_OPERATION_UNSUPPORTED', `bottleneck at ${operation.site}: ${what}`)
 
-/**
- * AdapterHub's bottleneck in a Llama block, which has no LayerNorm after its sub-layers: with the sub-layer's output o
- * and the residual h, the block goes on with h + o + U act(D x + d) + u, where x is o, or h + o when original_ln_before.
- */
+/** One AdapterHub bottleneck of a block, as rows of the bank and flags of the row that uses it. */
 export function addBottleneck(
   compiled: CompiledAdapter,
   operation: Bottleneck,
   take: Take,
   config: ModelConfig,
 ): void {
-  const { hidden, reduced, slots, placement } = operation
-  if (placement !== 'attention' && placement !== 'ffn') throw unsupported(operation, placement)
+  const { hidden, reduced, site } = operation
+  const place: Placement = operation.placement.endsWith('attention') ? 'attention' : 'ffn'
+  const keys = bottleneckKeys(config)
+  const key = bottleneckKey(site, place)
+  if (!keys.includes(key)) throw refused(operation, 'the base has no such block')
   if (hidden !== config.hidden)
-    throw unsupported(operation, `hidden size ${hidden} on a base of ${config.hidden}`)
-  if (slots.lnBeforeW || slots.lnAfterW) throw unsupported(operation, 'a LayerNorm of its own')
-  if (slots.gateW) throw unsupported(operation, 'gating')
-  // Any other order adds the residual twice or never; see AdapterHub's pre_forward and post_forward without a LayerNorm.
-  if (operation.residual !== 'before_ln' || !operation.originalLnAfter)
-    throw unsupported(
-      operation,
-      `residual ${operation.residual} with original_ln_after ${operation.originalLnAfter}`,
-    )
+    throw refused(operation, `hidden size ${hidden} on a base of ${config.hidden}`)
+  if (operation.residual === 'post_add')
+    throw refused(operation, 'residual post_add needs a LayerNorm that this block has not')
 
   compiled.bottleneck ??= {
     rows: 0,
     activation: operation.activation,
-    afterAdd: { attention: false, ffn: false },
+    orders: {},
     sites: new Map(),
+    own: null,
   }
   const { bottleneck } = compiled
   if (bottleneck.activation !== operation.activation)
-    throw unsupported(operation, 'a second activation')
-  const place: Placement = placement
-  const siblings = [...bottleneck.sites.keys()].some((key) => key.endsWith(`:${place}`))
-  if (siblings && bottleneck.afterAdd[place] !== operation.originalLnBefore)
-    throw unsupported(operation, 'another original_ln_before than its siblings')
-  bottleneck.afterAdd[place] = operation.originalLnBefore
+    throw refused(operation, 'a second activation')
+  if (bottleneck.sites.has(key)) throw refused(operation, `a second one after the ${place} there`)
+  const order = orderOf(operation)
+  const known = bottleneck.orders[place]
+  if (known && ORDER_FLAGS.some((flag) => known[flag] !== order[flag]))
+    throw refused(operation, 'another order of norms and residuals than its siblings')
+  bottleneck.orders[place] = order
 
-  const scale = scaling(operation, take)
-  const up = transpose(take(slots.upW, [hidden, reduced]), hidden, reduced)
-  const upBias = slots.upB ? take(slots.upB, [hidden]).slice() : new Float32Array(hidden)
-  for (let h = 0; h < hidden; h++) {
-    upBias[h]! *= scale(h)
-    for (let r = 0; r < reduced; r++) up[r * hidden + h]! *= scale(h)
+  bottleneck.sites.set(key, rowsOf(operation, take))
+  bottleneck.rows = Math.max(bottleneck.rows, reduced + 1)
+  if (isPlain(order)) return
+  bottleneck.own ??= allAbsent(keys.length, hidden)
+  const at = (name: OwnVector) =>
+    (keys.indexOf(key) * OWN_VECTORS.length + OWN_VECTORS.indexOf(name)) * hidden
+  for (const [name, values] of ownVectors(operation, take)) bottleneck.own.set(values, at(name))
+}
+
+/** [places, vectors, hidden] of an adapter that stands nowhere. */
+function allAbsent(places: number, hidden: number): Float32Array {
+  const own = new Float32Array(places * OWN_VECTORS.length * hidden)
+  for (let place = 0; place < places; place++) {
+    const at = (place * OWN_VECTORS.length + OWN_VECTORS.indexOf('absent')) * hidden
+    own.fill(1, at, at + hidden)
   }
-  bottleneck.sites.set(bottleneckKey(operation.site, place), {
-    reduced,
-    down: take(slots.downW, [reduced, hidden]),
-    downBias: slots.downB ? take(slots.downB, [reduced]) : new Float32Array(reduced),
-    up,
-    upBias,
-  })
-  bottleneck.rows = Math.max(bottleneck.rows, reduced)
+  return own
+}
+
+function ownVectors({ hidden, slots }: Bottleneck, take: Take): [OwnVector, Float32Array][] {
+  const vector = (name: OwnVector, tensor: string | undefined): [OwnVector, Float32Array][] =>
+    tensor === undefined ? [] : [[name, take(tensor, name === 'gate.w' ? [1, hidden] : [hidden])]]
+  // The graph sums z * gate.w + gate.b over the hidden units, which adds the bias up again.
+  const gateBias = slots.gateB ? take(slots.gateB, [1])[0]! : 0
+  return [
+    ...vector('before.w', slots.lnBeforeW),
+    ...vector('before.b', slots.lnBeforeB),
+    ...vector('after.w', slots.lnAfterW),
+    ...vector('after.b', slots.lnAfterB),
+    ...vector('gate.w', slots.gateW),
+    ['gate.b', new Float32Array(hidden).fill(gateBias / hidden)],
+    ['absent', new Float32Array(hidden)],
+  ]
+}
+
+/**
+ * Rows of the bank with the scaling folded into U: down and up [1 + reduced, hidden]. Row 0 is the bias of U, whose
+ * activation is always 1.
+ */
+function rowsOf(operation: Bottleneck, take: Take) {
+  const { hidden, reduced, slots } = operation
+  const scale = scaling(operation, take)
+  const down = new Float32Array((1 + reduced) * hidden)
+  down.set(take(slots.downW, [reduced, hidden]), hidden)
+  const downBias = new Float32Array(1 + reduced)
+  if (slots.downB) downBias.set(take(slots.downB, [reduced]), 1)
+  const up = new Float32Array((1 + reduced) * hidden)
+  if (slots.upB) up.set(take(slots.upB, [hidden]))
+  up.set(transpose(take(slots.upW, [hidden, reduced]), hidden, reduced), hidden)
+  for (let i = 0; i < up.length; i++) up[i]! *= scale(i % hidden)
+  return { down, downBias, up }
+}
+
+/**
+ * What AdapterHub's pre_forward and post_forward come to in a block without a LayerNorm of its own: the block goes on with
+ * t + x, or t alone, where t = N(u) + r or N(u + r). Without N only the sum counts, so that most orders are one.
+ */
+function orderOf({ placement, slots, ...operation }: Bottleneck): Record<OrderFlag, boolean> {
+  const parallel = placement.startsWith('parallel_')
+  const normAfter = slots.lnAfterW !== undefined
+  const residualSum = !parallel && operation.originalLnBefore && operation.residual === 'after_ln'
+  const keepsStream = operation.originalLnAfter
+  // r = h + x and no x after it is r = h with x after it.
+  const swapped = !normAfter && residualSum && !keepsStream
+  return {
+    reads_stream: parallel,
+    reads_sum: !parallel && operation.originalLnBefore,
+    residual_sum: residualSum && !swapped,
+    keeps_stream: keepsStream || swapped,
+    norm_before: slots.lnBeforeW !== undefined,
+    norm_after: normAfter,
+    norm_inside: normAfter && !parallel && operation.adapterResidualBeforeLn,
+    gated: slots.gateW !== undefined,
+  }
 }
 
 /** The factor of hidden unit h. */

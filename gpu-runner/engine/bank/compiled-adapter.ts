@@ -1,9 +1,10 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { Activation } from '@graft/sdk/format/operations.ts'
+import type { OrderFlag, Placement } from '../graph/bottleneck-keys.ts'
 import type { GroupKind } from '../graph/linear-groups.ts'
-import type { Placement } from '../graph/sites.ts'
 import type { Variant } from '../graph/variants.ts'
 import type { AdapterPages } from './low-rank-pages.ts'
+import type { OwnTensors } from './own-tensors.ts'
 
 /** An adapter in the layout of the bank: what a graph reads, row by row. */
 export interface CompiledAdapter {
@@ -25,24 +26,20 @@ export interface CompiledAdapter {
   head: Float32Array | null
   /** Another embedding by token id, [hidden] each. */
   embeddings: Map<number, Float32Array> | null
+  /** Norms, biases, linears and rows of the head instead of the base's. */
+  own: OwnTensors
+  /** A prompt must be computed in one run. */
+  wholePrompt: boolean
   bytes: number
 }
 
 export interface CompiledBottleneck {
-  /** Rows of the bottleneck bank: the largest reduced size over its sites. */
+  /** Rows of the bottleneck bank: one for the bias of U, and the largest reduced size over its sites. */
   rows: number
   activation: Activation
-  /** By placement: whether it reads the sub-layer's output after the residual add. */
-  afterAdd: Record<Placement, boolean>
-  /** By bottleneckKey: down and up [reduced, hidden], downBias [reduced], upBias [hidden]; scaling folded into up. */
-  sites: Map<
-    string,
-    {
-      reduced: number
-      down: Float32Array
-      downBias: Float32Array
-      up: Float32Array
-      upBias: Float32Array
-    }
-  >
+  orders: Partial<Record<Placement, Record<OrderFlag, boolean>>>
+  /** By bottleneckKey: down and up [rows, hidden], downBias [rows]; scaling folded into up. */
+  sites: Map<string, { down: Float32Array; downBias: Float32Array; up: Float32Array }>
+  /** Norms and gates, [places, vectors, hidden] as OWN_VECTORS says; null where its order is plain. */
+  own: Float32Array | null
 }

@@ -21,6 +21,10 @@ export class RowRegion {
     return this.#used
   }
 
+  has(id: string): boolean {
+    return this.#owners.some((owner) => owner.id === id)
+  }
+
   /** First row of an owner. */
   offset(id: string): number {
     let at = 0

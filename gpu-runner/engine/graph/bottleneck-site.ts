@@ -1,11 +1,20 @@
 import type { Activation } from '@graft/sdk/format/operations.ts'
 import { activate } from './activations.ts'
+import {
+  bottleneckKey,
+  bottleneckKeys,
+  ORDER_FLAGS,
+  type OrderFlag,
+  OWN_VECTORS,
+  type OwnVector,
+  PLACEMENTS,
+  type Placement,
+} from './bottleneck-keys.ts'
 import type { GraphContext } from './context.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
-import { bottleneckKey, type Placement } from './sites.ts'
 import { timesTransposed } from './times-transposed.ts'
 
-const { FLOAT } = ONNX_TYPE
+const { FLOAT, INT64, BOOL } = ONNX_TYPE
 
 /** Activations that a bottleneck may name and that the graph computes; `linear` is the absence of one. */
 export const GRAPH_ACTIVATIONS: Activation[] = [
@@ -19,31 +28,134 @@ export const GRAPH_ACTIVATIONS: Activation[] = [
 ]
 
 /**
- * U act(D h + d) + u of the row's own bottleneck.
- * @param output the sub-layer's output [tokens,hidden]
- * @param sum the same after the residual add; the row says which of the two its adapter reads
+ * Bottlenecks of a run: k tokens of the rows that have one, M rows of the bank over all adapters.
+ *
+ *   bottleneck.on whether any row has one; .tokens [k,1] their tokens; .mask [k,M] each one's rows of the bank
+ *   bottleneck.constant [1,M] rows whose activation is 1; .is_<activation> [1,M] and .uses_<activation>
+ *   bottleneck.<place>.<flag> [k,1], see ORDER_FLAGS; .ordered whether any needs more than the plain order
+ *   bottleneck.own [N,places,vectors*hidden], see OWN_VECTORS, .entries [k] each one's; .calls (-1,T), .spread (1,T)
+ */
+export function bottleneckInputs({ m, checkpoint: { config } }: GraphContext): void {
+  const places = bottleneckKeys(config).length
+  for (const name of ['on', 'ordered']) m.input(`bottleneck.${name}`, BOOL, [])
+  for (const name of GRAPH_ACTIVATIONS) {
+    m.input(`bottleneck.uses_${name}`, BOOL, [])
+    m.input(`bottleneck.is_${name}`, BOOL, [1, 'M'])
+  }
+  m.input('bottleneck.constant', BOOL, [1, 'M'])
+  m.input('bottleneck.tokens', INT64, ['k', 1])
+  m.input('bottleneck.mask', BOOL, ['k', 'M'])
+  for (const place of PLACEMENTS)
+    for (const flag of ORDER_FLAGS) m.input(`bottleneck.${place}.${flag}`, BOOL, ['k', 1])
+  m.input('bottleneck.own', FLOAT, ['N', places, OWN_VECTORS.length * config.hidden])
+  m.input('bottleneck.entries', INT64, ['k'])
+  for (const name of ['calls', 'spread']) m.input(`bottleneck.${name}`, INT64, [2])
+}
+
+/**
+ * What the block adds to its stream after a sub-layer: the output, or what the row's own bottleneck makes of it.
+ * @param stream the residual stream x [tokens,hidden]
+ * @param output the sub-layer's output h [tokens,hidden]
  */
 export function bottleneckSite(
   context: GraphContext,
   block: string,
   place: Placement,
+  stream: string,
   output: string,
-  sum: string,
 ): string {
-  const { m, checkpoint, zero } = context
-  const { hidden } = checkpoint.config
+  const { m, checkpoint } = context
   const key = bottleneckKey(block, place)
-  const down = m.input(`${key}.down`, FLOAT, ['M', hidden])
-  const downBias = m.input(`${key}.down_bias`, FLOAT, ['M'])
-  const up = m.input(`${key}.up`, FLOAT, ['M', hidden])
-  const upBias = m.input(`${key}.up_bias`, FLOAT, ['N', hidden])
-  const h = m.node('Where', [`bottleneck.${place}.after_add`, sum, output])
-  const z = m.node('Add', [timesTransposed(context, h, down), downBias])
+  const index = bottleneckKeys(checkpoint.config).indexOf(key)
+  const flag = (name: OrderFlag) => `bottleneck.${place}.${name}`
+  const { hidden } = checkpoint.config
+  const bank = {
+    down: m.input(`${key}.down`, FLOAT, ['M', hidden]),
+    downBias: m.input(`${key}.down_bias`, FLOAT, ['M']),
+    up: m.input(`${key}.up`, FLOAT, ['M', hidden]),
+  }
+  const own = (): string => {
+    const x = m.node('GatherND', [stream, 'bottleneck.tokens'])
+    const h = m.node('GatherND', [output, 'bottleneck.tokens'])
+    const sum = m.node('Add', [h, x])
+    const z = m.node('Where', [
+      flag('reads_stream'),
+      x,
+      m.node('Where', [flag('reads_sum'), sum, h]),
+    ])
+    const added = m.branch(
+      'bottleneck.ordered',
+      () => ordered(context, flag, bank, index, { x, h, sum, z }),
+      () => m.node('Add', [h, update(context, bank, z)]),
+    )
+    return m.node('ScatterND', [output, 'bottleneck.tokens', added])
+  }
+  return m.branch('bottleneck.on', own, () => output)
+}
+
+interface BankRows {
+  down: string
+  downBias: string
+  up: string
+}
+
+/** (U act(D z + d) + u) * scaling of each token's own rows, [k,hidden]. */
+function update(context: GraphContext, { down, downBias, up }: BankRows, z: string): string {
+  const { m, zero } = context
+  const one = m.constant('one', FLOAT, [], new Float32Array([1]))
+  const reduced = m.node('Add', [timesTransposed(context, z, down), downBias])
   const act = GRAPH_ACTIVATIONS.reduce(
-    (rest, name) => m.node('Where', [`bottleneck.is_${name}`, activate(m, name, z), rest]),
-    z,
+    (rest, name) =>
+      m.branch(
+        `bottleneck.uses_${name}`,
+        () => m.node('Where', [`bottleneck.is_${name}`, activate(m, name, reduced), rest]),
+        () => rest,
+      ),
+    reduced,
   )
-  const own = m.node('Where', ['bottleneck.mask', act, zero])
-  const bias = m.node('Gather', [upBias, 'vector.row'], { axis: 0 })
-  return m.node('Add', [m.node('MatMul', [own, up]), bias])
+  const whole = m.node('Where', ['bottleneck.constant', one, act])
+  return m.node('MatMul', [m.node('Where', ['bottleneck.mask', whole, zero]), up])
+}
+
+/** The same with norms, gates and residuals in any order of AdapterHub's BnConfig. */
+function ordered(
+  context: GraphContext,
+  flag: (name: OrderFlag) => string,
+  bank: BankRows,
+  index: number,
+  { x, h, sum, z }: Record<'x' | 'h' | 'sum' | 'z', string>,
+): string {
+  const { m, checkpoint } = context
+  const { hidden } = checkpoint.config
+  const table = m.node('Gather', ['bottleneck.own', m.integers([index], true)], { axis: 1 })
+  const vectors = m.node('Gather', [table, 'bottleneck.entries'], { axis: 0 })
+  const vector = (name: OwnVector) => `${bank.down}.${name}`
+  const names = OWN_VECTORS.map(vector)
+  m.node('Split', [vectors], { axis: -1, num_outputs: names.length }, names)
+  const ones = m.constant('ones', FLOAT, [hidden], new Float32Array(hidden).fill(1))
+  const norm = (value: string, name: 'before' | 'after') => {
+    const unit = m.node('LayerNormalization', [value, ones], { epsilon: { float: 1e-5 } })
+    return m.node('Add', [m.node('Mul', [unit, vector(`${name}.w`)]), vector(`${name}.b`)])
+  }
+  const read = m.node('Where', [flag('norm_before'), norm(z, 'before'), z])
+  const u = update(context, bank, read)
+  const terms = m.node('Add', [m.node('Mul', [z, vector('gate.w')]), vector('gate.b')])
+  const gates = m.node('Sigmoid', [m.node('ReduceSum', [terms, m.integers([1])], { keepdims: 1 })])
+  const mean = m.node(
+    'ReduceMean',
+    [m.node('Reshape', [gates, 'bottleneck.calls']), m.integers([1])],
+    { keepdims: 1 },
+  )
+  const spread = m.node('Reshape', [
+    m.node('Expand', [mean, 'bottleneck.spread']),
+    m.integers([-1, 1]),
+  ])
+  const gated = m.node('Where', [flag('gated'), m.node('Mul', [u, spread]), u])
+  const residual = m.node('Where', [flag('residual_sum'), sum, h])
+  const inside = m.node('Where', [flag('norm_inside'), m.node('Add', [gated, residual]), gated])
+  const normed = m.node('Where', [flag('norm_after'), norm(inside, 'after'), inside])
+  const t = m.node('Where', [flag('norm_inside'), normed, m.node('Add', [normed, residual])])
+  const added = m.node('Where', [flag('keeps_stream'), t, m.node('Sub', [t, x])])
+  const half = m.constant('half', FLOAT, [], new Float32Array([0.5]))
+  return m.node('Where', [m.node('Greater', [vector('absent'), half]), h, added])
 }

@@ -1,6 +1,7 @@
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { attention, attentionInputs } from './attention.ts'
-import { bottleneckSite, GRAPH_ACTIVATIONS } from './bottleneck-site.ts'
+import type { Placement } from './bottleneck-keys.ts'
+import { bottleneckInputs, bottleneckSite } from './bottleneck-site.ts'
 import { type GraphContext, graphContext, groupOf } from './context.ts'
 import { embedding } from './embedding.ts'
 import type { Execution } from './execution.ts'
@@ -9,8 +10,8 @@ import type { Precision } from './linear-weights.ts'
 import { lmHead } from './lm-head.ts'
 import { pageInputs } from './low-rank-pages.ts'
 import { ONNX_TYPE, OnnxModel } from './onnx-model.ts'
+import { ownInputs, ownNorm } from './own-tensors.ts'
 import { vectorInputs } from './row-vectors.ts'
-import { PLACEMENTS, type Placement } from './sites.ts'
 import type { Variant } from './variants.ts'
 import type { WeightFile } from './weight-file.ts'
 
@@ -51,14 +52,14 @@ export function buildDecoder(
   let stream: Stream = { h: embedded, skip: null }
   for (let layer = 0; layer < layers; layer++) {
     const block = `model.layers.${layer}`
-    const beforeAttention = normalise(context, stream, `${block}.input_layernorm.weight`)
+    const beforeAttention = normalise(context, stream, `${block}.input_layernorm`)
     const attended = attention(context, layer, beforeAttention.normal)
     stream = afterSubLayer(context, beforeAttention.h, block, 'attention', attended)
-    const beforeFfn = normalise(context, stream, `${block}.post_attention_layernorm.weight`)
+    const beforeFfn = normalise(context, stream, `${block}.post_attention_layernorm`)
     const fed = mlp(context, block, beforeFfn.normal)
     stream = afterSubLayer(context, beforeFfn.h, block, 'ffn', fed)
   }
-  lmHead(context, normalise(context, stream, 'model.norm.weight').normal)
+  lmHead(context, normalise(context, stream, 'model.norm').normal)
   return m.finish()
 }
 
@@ -74,21 +75,25 @@ function adapterInputs(context: GraphContext): void {
   if (carries.lowRank) pageInputs(context)
   if (carries.rich) {
     vectorInputs(context)
-    m.input('vector.row', INT64, ['tokens'])
-    m.input('bottleneck.mask', BOOL, ['tokens', 'M'])
-    for (const name of GRAPH_ACTIVATIONS) m.input(`bottleneck.is_${name}`, BOOL, [1, 'M'])
-    for (const place of PLACEMENTS) m.input(`bottleneck.${place}.after_add`, BOOL, ['tokens', 1])
+    bottleneckInputs(context)
     m.input('virtual.mask', BOOL, ['tokens', 1])
     m.input('virtual.embeddings', FLOAT, ['tokens', checkpoint.config.hidden])
   }
+  if (carries.own) ownInputs(context)
 }
 
 /** Adds what the last sub-layer gave and normalises. @returns the normalised value, and the sum as the new h */
 function normalise(
-  { m, checkpoint }: GraphContext,
-  { h, skip }: Stream,
-  weight: string,
+  context: GraphContext,
+  stream: Stream,
+  site: string,
 ): { normal: string; h: string } {
+  const added = addNorm(context, stream, `${site}.weight`)
+  if (!context.carries.own) return added
+  return { ...added, normal: ownNorm(context, site, added.h, added.normal) }
+}
+
+function addNorm({ m, checkpoint }: GraphContext, { h, skip }: Stream, weight: string) {
   const { hidden, normEpsilon } = checkpoint.config
   const w = m.constant(weight, FLOAT, [hidden], checkpoint.f32(weight, [hidden]))
   const epsilon = { epsilon: { float: normEpsilon } }
@@ -107,8 +112,7 @@ function afterSubLayer(
   output: string,
 ): Stream {
   if (!context.carries.rich) return { h, skip: output }
-  const sum = context.m.node('Add', [h, output])
-  return { h: sum, skip: bottleneckSite(context, block, place, output, sum) }
+  return { h, skip: bottleneckSite(context, block, place, h, output) }
 }
 
 function mlp(context: GraphContext, block: string, x: string): string {

@@ -1,13 +1,15 @@
 import type { GraphContext } from './context.ts'
-import type { LinearGroup } from './linear-groups.ts'
+import type { GroupPart, LinearGroup } from './linear-groups.ts'
 import { linear, linearPart } from './linear-weights.ts'
 import { addLowRank } from './low-rank-pages.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
+import { ownLinears, ownShift } from './own-tensors.ts'
 import { PRECISIONS } from './precisions.ts'
 import { timesVectors } from './row-vectors.ts'
 
 /**
- * A group of linears with what adapters do to them: y = c * W(l * x) + B(A x) + b.
+ * A group of linears with what adapters do to them: y = c * W(l * x) + B(A x) + b, where a row may bring a W and a b of
+ * its own.
  * @param x [tokens, in]
  * @returns the name of y [tokens, out], the parts side by side
  */
@@ -16,7 +18,8 @@ export function linearGroup(context: GraphContext, group: LinearGroup, x: string
   let y = product(context, group, x)
   if (carries.rich) y = timesVectors(context, `${group.key}.out_vectors`, group.out, y)
   if (carries.lowRank) y = addLowRank(context, group, x, y)
-  return addBias(context, group, y)
+  y = addBias(context, group, y)
+  return carries.own ? ownShift(context, group, y) : y
 }
 
 function addBias({ m, checkpoint }: GraphContext, group: LinearGroup, y: string): string {
@@ -35,11 +38,16 @@ function product(context: GraphContext, group: LinearGroup, x: string): string {
     parts.map(({ path, out }) => checkpoint.f32(`${path}.weight`, [out, group.in]))
   const of = { name: key, out: group.out, in: group.in, parts: weights }
   const form = PRECISIONS[precision].linears
-  const scaled = (path: string) => timesVectors(context, `${path}.in_vectors`, group.in, x)
-  if (parts.length === 1) return linear(m, form, of, carries.rich ? scaled(parts[0]!.path) : x)
-  if (!carries.partInputs) return linear(m, form, of, x)
-  const own = parts.map(({ path, first, out }) =>
-    linearPart(m, form, of, { first, out }, scaled(path)),
-  )
-  return m.node('Concat', own, { axis: -1 })
+  const scaled = ({ path }: GroupPart) => timesVectors(context, `${path}.in_vectors`, group.in, x)
+  const single = parts.length === 1
+  const inputs = (single ? carries.rich : carries.partInputs) ? parts.map(scaled) : null
+  const y =
+    inputs && !single
+      ? m.node(
+          'Concat',
+          parts.map((part, i) => linearPart(m, form, of, part, inputs[i]!)),
+          { axis: -1 },
+        )
+      : linear(m, form, of, inputs?.[0] ?? x)
+  return carries.own ? ownLinears(context, group, inputs ?? parts.map(() => x), y) : y
 }

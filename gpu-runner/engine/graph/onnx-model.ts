@@ -26,7 +26,10 @@ const CONTRIB = new Set([
 
 /** Collects a graph and writes it as ModelProto bytes; weights lie in a file beside it, never in the protobuf. */
 export class OnnxModel {
-  readonly #nodes: Uint8Array[] = []
+  /** Of the graph, or of the branch that is being written. */
+  #nodes: Uint8Array[] = []
+  /** Values that the branch being written gives; null outside of branches. */
+  #made: Set<string> | null = null
   readonly #initializers: Uint8Array[] = []
   readonly #inputs: Uint8Array[] = []
   readonly #outputs: Uint8Array[] = []
@@ -55,6 +58,7 @@ export class OnnxModel {
     outputs?: string[],
   ): string {
     const out = outputs ?? [`${op}_${++this.#names}`]
+    for (const name of out) this.#made?.add(name)
     this.#nodes.push(
       message([
         ...inputs.map((name) => text(1, name)),
@@ -65,6 +69,45 @@ export class OnnxModel {
       ]),
     )
     return out[0]!
+  }
+
+  /**
+   * One of two values of floats, by a scalar bool; what the other needs is not computed. Branches may read every value
+   * written before them, and inputs, constants and weights that they add belong to the whole graph.
+   */
+  branch(condition: string, then: () => string, otherwise: () => string): string {
+    const graphs = [this.#branchGraph('then', then), this.#branchGraph('else', otherwise)]
+    const out = `If_${++this.#names}`
+    this.#made?.add(out)
+    this.#nodes.push(
+      message([
+        text(1, condition),
+        text(2, out),
+        text(4, 'If'),
+        ...['then_branch', 'else_branch'].map((name, i) =>
+          bytes(5, message([text(1, name), bytes(6, graphs[i]!), integer(20, 5)])),
+        ),
+      ]),
+    )
+    return out
+  }
+
+  /** GraphProto of a branch; its value is one of its own nodes', as ONNX asks. */
+  #branchGraph(name: string, write: () => string): Uint8Array {
+    const [nodes, made] = [this.#nodes, this.#made]
+    const own = new Set<string>()
+    this.#nodes = []
+    this.#made = own
+    const value = write()
+    const out = own.has(value) ? value : this.node('Identity', [value])
+    const graph = message([
+      ...this.#nodes.map((node) => bytes(1, node)),
+      text(2, name),
+      bytes(12, message([text(1, out), bytes(2, message([bytes(1, message([integer(1, 1)]))]))])),
+    ])
+    this.#nodes = nodes
+    this.#made = made
+    return graph
   }
 
   /** A small constant inside the protobuf; the same name is written once. */

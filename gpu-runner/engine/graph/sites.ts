@@ -31,10 +31,3 @@ export function linearSites(config: ModelConfig): LinearSite[] {
     })),
   ).flat()
 }
-
-export const PLACEMENTS = ['attention', 'ffn'] as const
-export type Placement = (typeof PLACEMENTS)[number]
-
-/** A bottleneck's key in the bank: `model.layers.0:ffn`. */
-export const bottleneckKey = (block: string, placement: Placement): string =>
-  `${block}:${placement}`

@@ -11,16 +11,32 @@ export interface Carries {
   rich: boolean
   /** Input vectors where several linears read one input. */
   partInputs: boolean
-  /** Other output heads. */
+  /** Other output heads, or rows of them. */
   heads: boolean
+  /** Norms, biases and linears of the blocks instead of the base's. */
+  own: boolean
 }
 
 export const VARIANTS = {
-  base: { lowRank: false, pageSums: false, rich: false, partInputs: false, heads: false },
+  base: {
+    lowRank: false,
+    pageSums: false,
+    rich: false,
+    partInputs: false,
+    heads: false,
+    own: false,
+  },
   /** The LoRA family, each row within one page. */
-  low_rank: { lowRank: true, pageSums: false, rich: false, partInputs: false, heads: false },
-  rich: { lowRank: true, pageSums: true, rich: true, partInputs: false, heads: false },
-  full: { lowRank: true, pageSums: true, rich: true, partInputs: true, heads: true },
+  low_rank: {
+    lowRank: true,
+    pageSums: false,
+    rich: false,
+    partInputs: false,
+    heads: false,
+    own: false,
+  },
+  rich: { lowRank: true, pageSums: true, rich: true, partInputs: false, heads: false, own: false },
+  full: { lowRank: true, pageSums: true, rich: true, partInputs: true, heads: true, own: true },
 } as const satisfies Record<string, Carries>
 export type Variant = keyof typeof VARIANTS
 

@@ -1,9 +1,9 @@
 import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
 import type { RowRegion } from '../bank/row-region.ts'
-import { GRAPH_ACTIVATIONS } from '../graph/bottleneck-site.ts'
-import { PLACEMENTS } from '../graph/sites.ts'
 import { VARIANTS, type Variant } from '../graph/variants.ts'
+import { bottleneckFeeds } from './bottleneck-feeds.ts'
 import { flags, floats, longs, type Ort } from './ort.ts'
+import { ownFeeds } from './own-feeds.ts'
 import { pageFeeds } from './page-feeds.ts'
 import type { Sequence } from './sequence.ts'
 
@@ -24,7 +24,7 @@ export function adapterFeeds(
   least: 0 | 1,
 ): Feeds {
   const feeds: Feeds = {}
-  const { lowRank, pageSums, rich, heads } = VARIANTS[variant]
+  const { lowRank, pageSums, rich, heads, own } = VARIANTS[variant]
   if (lowRank) Object.assign(feeds, pageFeeds(bank, rows, tokens, pageSums, least))
   if (rich)
     Object.assign(
@@ -33,6 +33,7 @@ export function adapterFeeds(
       bottleneckFeeds(bank, rows, tokens, least),
     )
   if (heads) Object.assign(feeds, headFeeds(bank, rows, takeRows, least))
+  if (own) Object.assign(feeds, ownFeeds(bank, rows, tokens, least))
   return feeds
 }
 
@@ -53,7 +54,6 @@ function vectorFeeds(
   // Entry 0 multiplies by ones.
   if (own.length < least) own.push(0)
   const feeds: Feeds = {
-    'vector.row': longs(BigInt64Array.from(entries, BigInt), [entries.length]),
     'vectors.tokens': longs(BigInt64Array.from(own, BigInt), [own.length, 1]),
     'vectors.entries': longs(
       BigInt64Array.from(own, (token) => BigInt(entries[token]!)),
@@ -63,41 +63,6 @@ function vectorFeeds(
   for (const key of vectors.keys())
     if (partInputs || !bank.isPartInput(key))
       feeds[key] = floats(vectors.view(key), [vectors.entries, vectors.width(key)])
-  return feeds
-}
-
-function bottleneckFeeds(
-  bank: AdapterBank,
-  rows: (Sequence | null)[],
-  tokens: number,
-  least: 0 | 1,
-): Feeds {
-  const region = bank.bottlenecks
-  const used = Math.max(region.used, least)
-  const all = rows.length * tokens
-  const mask = new Uint8Array(all * used)
-  const is = new Map(GRAPH_ACTIVATIONS.map((name) => [name, new Uint8Array(used)]))
-  const after = { attention: new Uint8Array(all), ffn: new Uint8Array(all) }
-  for (const [b, row] of rows.entries()) {
-    const term = row?.binding.terms[0]
-    if (!term?.adapter.bottleneck) continue
-    const { rows: own, activation, afterAdd } = term.adapter.bottleneck
-    const at = region.offset(ownerOf(term))
-    is.get(activation)?.fill(1, at, at + own)
-    for (let token = b * tokens; token < (b + 1) * tokens; token++)
-      mask.fill(1, token * used + at, token * used + at + own)
-    for (const place of PLACEMENTS)
-      after[place].fill(afterAdd[place] ? 1 : 0, b * tokens, (b + 1) * tokens)
-  }
-  const feeds: Feeds = { 'bottleneck.mask': flags(mask, [all, used]) }
-  for (const [name, data] of is) feeds[`bottleneck.is_${name}`] = flags(data, [1, used])
-  for (const place of PLACEMENTS)
-    feeds[`bottleneck.${place}.after_add`] = flags(after[place], [all, 1])
-  for (const key of region.keys())
-    feeds[key] = floats(
-      rowsOf(region, key, used),
-      region.width(key) === 1 ? [used] : [used, region.width(key)],
-    )
   return feeds
 }
 
@@ -120,7 +85,11 @@ function headFeeds(
     any[p] = 1
   }
   const { hidden, vocab } = bank.config
+  const ownRows = bank.own.headRows
+  const count = Math.max(ownRows.used, least)
   return {
+    'lm_head.on': flags(Uint8Array.of(any.includes(1) ? 1 : 0), []),
+    'lm_head.rows': floats(rowsOf(ownRows, 'lm_head.rows', count), [count, hidden]),
     'lm_head.others': floats(rowsOf(region, 'lm_head.others', heads), [heads, hidden, vocab]),
     'lm_head.choice': flags(choice, [heads, positions, 1]),
     'lm_head.any': flags(any, [positions, 1]),

@@ -14,10 +14,12 @@ import { adapterFeeds } from './adapter-feeds.ts'
 import { openBackend } from './backend.ts'
 import { baseFeeds, virtualFeeds } from './base-feeds.ts'
 import { openGraphs } from './graphs.ts'
+import { putHeadRows } from './head-rows.ts'
 import { ORT_VERSION } from './ort.ts'
-import { planRuns, type Run, type RunRow } from './plan-runs.ts'
+import { planRuns, type Run } from './plan-runs.ts'
 import { positionsWanted, rowResults } from './row-results.ts'
 import type { Sequence } from './sequence.ts'
+import { holdBack, nothingYet } from './whole-prompt.ts'
 
 export interface OnnxEngineOptions {
   checkpoint: Checkpoint
@@ -37,7 +39,7 @@ export interface OnnxEngineOptions {
 }
 
 /** Raised whenever the arithmetic may change, so that admissions are made anew. */
-const GRAPH_REVISION = 2
+const GRAPH_REVISION = 3
 
 const OPERATIONS: OperationKind[] = [
   'low_rank',
@@ -110,6 +112,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
       binding,
       pendingPrompt: null,
       poisoned: false,
+      held: [],
     }
     const adapter = binding.terms[0]?.adapter
     if (adapter?.prompt) sequence.pendingPrompt = adapter.prompt
@@ -130,7 +133,9 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
   }
 
   const run = async (plan: Run): Promise<RowResult[]> => {
-    const virtual = plan.rows.map((entry) => entry?.sequence.pendingPrompt?.tokens ?? 0)
+    const virtual = plan.rows.map(
+      (entry) => (entry?.sequence.pendingPrompt?.tokens ?? 0) + (entry?.held ?? 0),
+    )
     const wanted = positionsWanted(plan, virtual)
     const sequencesOfRun = plan.rows.map((entry) => entry?.sequence ?? null)
     const variant = widest(sequencesOfRun.map((sequence) => sequence?.binding.variant ?? 'base'))
@@ -145,6 +150,8 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     const outputs = await (fetches ? graph.run(feeds, fetches) : graph.run(feeds))
     const finite = kv.keep(plan, outputs)
     const logits = outputs['logits']!.data as Float32Array
+    if (VARIANTS[variant].heads)
+      putHeadRows(bank, sequencesOfRun, wanted, logits, outputs['head_rows']!.data as Float32Array)
     const results = rowResults(plan, wanted, logits, config.vocab, finite)
     for (const result of results) {
       const sequence = find(result.sequence)
@@ -157,16 +164,21 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
 
   const step = async (rows: StepRow[]): Promise<{ rows: RowResult[]; ms: number }> => {
     const begin = performance.now()
-    const entries: RunRow[] = rows.map((row) => ({ row, sequence: find(row.sequence) }))
+    const entries = rows.map((row) => ({ row, sequence: find(row.sequence) }))
     for (const { sequence, row } of entries) await check(sequence, row)
     const results = new Map<number, RowResult>()
-    for (const plan of planRuns(entries, kv.batches))
+    const ready = entries.flatMap(({ sequence, row }) => {
+      const whole = holdBack(sequence, row)
+      if (!whole) results.set(sequence.id, nothingYet(sequence.id))
+      return whole ?? []
+    })
+    for (const plan of planRuns(ready, kv.batches))
       for (const result of await run(plan)) results.set(result.sequence, result)
     return { rows: rows.map((row) => results.get(row.sequence)!), ms: performance.now() - begin }
   }
 
   const check = async (sequence: Sequence, row: StepRow): Promise<void> => {
-    const filled = sequence.length + (sequence.pendingPrompt?.tokens ?? 0)
+    const filled = sequence.length + (sequence.pendingPrompt?.tokens ?? 0) + sequence.held.length
     // Room for this step's own rows, before any view is taken.
     await kv.reserve(sequence.slot, assertRow(info, row, filled))
   }

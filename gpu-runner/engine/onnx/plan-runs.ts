@@ -5,6 +5,8 @@ import type { Sequence } from './sequence.ts'
 export interface RunRow {
   sequence: Sequence
   row: StepRow
+  /** Tokens of the row that came with earlier ones and wait for no logits. */
+  held: number
 }
 
 export interface Run {

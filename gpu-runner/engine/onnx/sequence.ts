@@ -11,4 +11,6 @@ export interface Sequence {
   pendingPrompt: { tokens: number; embeddings: Float32Array } | null
   /** A value of this row overflowed: its slot must be cleared. */
   poisoned: boolean
+  /** Tokens of a prompt that must be computed at once, until its last ones come. */
+  held: number[]
 }

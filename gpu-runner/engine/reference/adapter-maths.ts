@@ -1,7 +1,7 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
-import type { Bottleneck, Magnitude, Operation } from '@graft/sdk/format/operations.ts'
+import type { Magnitude, Operation } from '@graft/sdk/format/operations.ts'
 import type { LoadedAdapter } from '../engine.ts'
-import { activation, product } from './maths.ts'
+import { product } from './maths.ts'
 
 export interface WeightedAdapter {
   adapter: LoadedAdapter
@@ -49,13 +49,33 @@ function directionFactor(
 /** DoRA's factors, which depend on weights alone: kept per operation. */
 const factors = new WeakMap<Magnitude, Float64Array>()
 
-/** What one adapter makes of a linear: y [out] for x [in] and W [out, in]. */
+/** A linear of the base: W [out, in] and its bias [out], null where it has none. */
+export interface Linear {
+  w: Float32Array
+  bias: Float32Array | null
+}
+
+/** The tensor that an adapter puts in the place of the base's, where it does. */
+export function replaced(
+  adapter: LoadedAdapter,
+  site: string,
+  param: 'weight' | 'bias',
+): Float32Array | null {
+  const found = operationsAt(adapter, 'replace', site).find(
+    (operation) => operation.param === param && !operation.rows,
+  )
+  return found ? slot(adapter, found.slots.value) : null
+}
+
+/** What one adapter makes of a linear: y [out] for x [in]. */
 export function adaptedLinear(
   adapter: LoadedAdapter,
   site: string,
-  w: Float32Array,
+  base: Linear,
   x: Float64Array,
 ): Float64Array {
+  const w = replaced(adapter, site, 'weight') ?? base.w
+  const bias = replaced(adapter, site, 'bias') ?? base.bias
   let input = x
   let outputFactor: ArrayLike<number> | null = null
   for (const { side, slots } of operationsAt(adapter, 'scale', site)) {
@@ -64,10 +84,13 @@ export function adaptedLinear(
     else outputFactor = l
   }
   const y = product(w, input)
-  if (outputFactor) for (let o = 0; o < y.length; o++) y[o]! *= outputFactor[o]!
+  // IA3 scales the bias too, DoRA does not.
+  if (outputFactor)
+    for (let o = 0; o < y.length; o++) y[o] = outputFactor[o]! * (y[o]! + (bias?.[o] ?? 0))
   for (const { slots, scale } of operationsAt(adapter, 'low_rank', site)) {
     const delta = product(slot(adapter, slots.B), product(slot(adapter, slots.A), x))
-    for (let o = 0; o < y.length; o++) y[o]! += Number(scale) * delta[o]!
+    const shift = slots.Bbias ? slot(adapter, slots.Bbias) : null
+    for (let o = 0; o < y.length; o++) y[o]! += Number(scale) * (delta[o]! + (shift?.[o] ?? 0))
   }
   for (const operation of operationsAt(adapter, 'magnitude', site)) {
     const { slots, scale } = operation
@@ -76,40 +99,23 @@ export function adaptedLinear(
     factors.set(operation, g)
     for (let o = 0; o < y.length; o++) y[o] = g[o]! * (y[o]! + Number(scale) * delta[o]!)
   }
+  if (bias && !outputFactor) for (let o = 0; o < y.length; o++) y[o]! += bias[o]!
   return y
 }
 
-/** W x + sum of weight_i * (what adapter i makes of the linear - W x). */
+/** W x + b + sum of weight_i * (what adapter i makes of the linear - (W x + b)). */
 export function summedLinear(
   terms: WeightedAdapter[],
   site: string,
-  w: Float32Array,
+  base: Linear,
   x: Float64Array,
 ): Float64Array {
-  const plain = product(w, x)
+  const plain = product(base.w, x)
+  if (base.bias) for (let o = 0; o < plain.length; o++) plain[o]! += base.bias[o]!
   const y = plain.slice()
   for (const { adapter, weight } of terms) {
-    const own = adaptedLinear(adapter, site, w, x)
+    const own = adaptedLinear(adapter, site, base, x)
     for (let o = 0; o < y.length; o++) y[o]! += weight * (own[o]! - plain[o]!)
   }
   return y
-}
-
-/** (U act(D h + d) + u) * scaling, [hidden], for the sub-layer's input h [hidden]. */
-export function bottleneck(
-  adapter: LoadedAdapter,
-  operation: Bottleneck,
-  h: Float64Array,
-): Float64Array {
-  const { slots, scaling } = operation
-  const act = activation(operation.activation)
-  const downBias = slots.downB ? slot(adapter, slots.downB) : null
-  const upBias = slots.upB ? slot(adapter, slots.upB) : null
-  const z = product(slot(adapter, slots.downW), h).map((value, r) =>
-    act(value + (downBias?.[r] ?? 0)),
-  )
-  const factor = slots.scaling ? slot(adapter, slots.scaling) : [Number(scaling)]
-  return product(slot(adapter, slots.upW), z).map(
-    (value, i) => (value + (upBias?.[i] ?? 0)) * factor[factor.length === 1 ? 0 : i]!,
-  )
 }

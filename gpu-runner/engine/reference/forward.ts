@@ -1,11 +1,12 @@
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import {
-  bottleneck,
   operationsAt,
+  replaced,
   slot,
   summedLinear,
   type WeightedAdapter,
 } from './adapter-maths.ts'
+import { afterSubLayer } from './bottleneck.ts'
 import { product, rmsNorm, rotate, silu } from './maths.ts'
 
 /** Keys (rotated) and values of one sequence: [layer][position] of [kvHeads * headDim]. */
@@ -60,28 +61,39 @@ export function embeddingOf(
   return Float64Array.from(table.subarray(row * hidden, (row + 1) * hidden))
 }
 
-/** Runs one position through the blocks and appends its keys and values. @returns the last hidden state, normalised */
+/**
+ * Runs the tokens of one call through the blocks and appends their keys and values.
+ * @param embeddings [hidden] of each token
+ * @returns the last hidden state of each, normalised
+ */
 export function advance(
   checkpoint: Checkpoint,
   terms: WeightedAdapter[],
   past: Past,
-  embedding: Float64Array,
-): Float64Array {
+  embeddings: Float64Array[],
+): Float64Array[] {
   const { layers, hidden, normEpsilon } = checkpoint.config
-  const norm = (name: string, x: Float64Array) =>
-    rmsNorm(x, checkpoint.f32(`${name}.weight`, [hidden]), normEpsilon)
-  let h = embedding
+  const norm = (name: string, x: Float64Array) => {
+    let weight = checkpoint.f32(`${name}.weight`, [hidden])
+    for (const { adapter } of terms) weight = replaced(adapter, name, 'weight') ?? weight
+    return rmsNorm(x, weight, normEpsilon)
+  }
+  let stream = embeddings
   for (let layer = 0; layer < layers; layer++) {
     const block = `model.layers.${layer}`
-    const attended = attention(checkpoint, terms, past, layer, norm(`${block}.input_layernorm`, h))
-    h = afterSubLayer(terms, block, 'attention', h, attended)
-    const mixed = mlp(checkpoint, terms, block, norm(`${block}.post_attention_layernorm`, h))
-    h = afterSubLayer(terms, block, 'ffn', h, mixed)
+    const attended = stream.map((x) =>
+      attention(checkpoint, terms, past, layer, norm(`${block}.input_layernorm`, x)),
+    )
+    stream = afterSubLayer(terms, block, 'attention', stream, attended)
+    const mixed = stream.map((x) =>
+      mlp(checkpoint, terms, block, norm(`${block}.post_attention_layernorm`, x)),
+    )
+    stream = afterSubLayer(terms, block, 'ffn', stream, mixed)
   }
-  return norm('model.norm', h)
+  return stream.map((x) => norm('model.norm', x))
 }
 
-/** Logits [vocab] of a normalised hidden state. */
+/** Logits [vocab] of a normalised hidden state; an adapter may replace the head or rows of it. */
 export function logitsOf(
   checkpoint: Checkpoint,
   terms: WeightedAdapter[],
@@ -89,29 +101,28 @@ export function logitsOf(
 ): Float32Array {
   const { vocab, hidden } = checkpoint.config
   let head = checkpoint.f32('lm_head.weight', [vocab, hidden])
+  for (const { adapter } of terms) head = replaced(adapter, 'lm_head', 'weight') ?? head
+  const logits = Float32Array.from(product(head, h))
   for (const { adapter } of terms)
-    for (const { slots } of operationsAt(adapter, 'replace', 'lm_head'))
-      head = slot(adapter, slots.value)
-  return Float32Array.from(product(head, h))
+    for (const { rows, slots } of operationsAt(adapter, 'replace', 'lm_head'))
+      for (const [i, value] of product(slot(adapter, slots.value), h).entries())
+        if (rows) logits[rows[i]!] = value
+  return logits
 }
 
-/** h + output + the row's bottleneck, which reads the output before or after the residual add. */
-function afterSubLayer(
+/** y of a linear at a module path, with whatever the terms do to it. */
+function linear(
+  checkpoint: Checkpoint,
   terms: WeightedAdapter[],
-  block: string,
-  placement: 'attention' | 'ffn',
-  h: Float64Array,
-  output: Float64Array,
+  site: string,
+  x: Float64Array,
+  out: number,
 ): Float64Array {
-  const sum = h.map((value, i) => value + output[i]!)
-  const result = sum.slice()
-  for (const { adapter } of terms)
-    for (const operation of operationsAt(adapter, 'bottleneck', block)) {
-      if (operation.placement !== placement) continue
-      const delta = bottleneck(adapter, operation, operation.originalLnBefore ? sum : output)
-      for (let i = 0; i < result.length; i++) result[i]! += delta[i]!
-    }
-  return result
+  const { attentionBias, mlpBias } = checkpoint.config
+  const biased = site.includes('.mlp.') ? mlpBias : attentionBias
+  const w = checkpoint.f32(`${site}.weight`, [out, x.length])
+  const bias = biased ? checkpoint.f32(`${site}.bias`, [out]) : null
+  return summedLinear(terms, site, { w, bias }, x)
 }
 
 /** Causal attention of one position over all earlier ones; query head n reads key head floor(n / group). */
@@ -123,19 +134,16 @@ function attention(
   x: Float64Array,
 ): Float64Array {
   const { hidden, heads, kvHeads, headDim, ropeTheta } = checkpoint.config
-  const linear = (name: string, input: Float64Array, out: number) => {
-    const site = `model.layers.${layer}.self_attn.${name}`
-    const w = checkpoint.f32(`${site}.weight`, [out, input.length])
-    return summedLinear(terms, site, w, input)
-  }
+  const project = (name: string, input: Float64Array, out: number) =>
+    linear(checkpoint, terms, `model.layers.${layer}.self_attn.${name}`, input, out)
   const [keys, values] = [past.keys[layer]!, past.values[layer]!]
   const position = keys.length
-  const q = linear('q_proj', x, heads * headDim)
-  const k = linear('k_proj', x, kvHeads * headDim)
+  const q = project('q_proj', x, heads * headDim)
+  const k = project('k_proj', x, kvHeads * headDim)
   rotate(q, headDim, position, ropeTheta)
   rotate(k, headDim, position, ropeTheta)
   keys.push(k)
-  values.push(linear('v_proj', x, kvHeads * headDim))
+  values.push(project('v_proj', x, kvHeads * headDim))
   const mixed = new Float64Array(heads * headDim)
   for (let head = 0; head < heads; head++) {
     const from = Math.floor(head / (heads / kvHeads)) * headDim
@@ -151,7 +159,7 @@ function attention(
       for (let i = 0; i < headDim; i++)
         mixed[head * headDim + i]! += (weights[p]! / total) * value[from + i]!
   }
-  return linear('o_proj', mixed, hidden)
+  return project('o_proj', mixed, hidden)
 }
 
 /** down(silu(gate x) * up x). */
@@ -162,14 +170,11 @@ function mlp(
   x: Float64Array,
 ): Float64Array {
   const { hidden, intermediate } = checkpoint.config
-  const linear = (name: string, input: Float64Array, out: number) => {
-    const site = `${block}.mlp.${name}`
-    const w = checkpoint.f32(`${site}.weight`, [out, input.length])
-    return summedLinear(terms, site, w, input)
-  }
-  const gate = linear('gate_proj', x, intermediate)
-  const up = linear('up_proj', x, intermediate)
-  return linear(
+  const project = (name: string, input: Float64Array, out: number) =>
+    linear(checkpoint, terms, `${block}.mlp.${name}`, input, out)
+  const gate = project('gate_proj', x, intermediate)
+  const up = project('up_proj', x, intermediate)
+  return project(
     'down_proj',
     gate.map((value, i) => silu(value) * up[i]!),
     hidden,

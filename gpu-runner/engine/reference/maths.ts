@@ -21,6 +21,18 @@ export function rmsNorm(x: Float64Array, weight: Float32Array, epsilon: number):
   return x.map((value, i) => value * factor * weight[i]!)
 }
 
+/** (x - mean) / sqrt(variance + 1e-5) * weight + bias, torch's nn.LayerNorm with its default epsilon. */
+export function layerNorm(
+  x: Float64Array,
+  weight: Float32Array,
+  bias: Float32Array | null,
+): Float64Array {
+  const mean = x.reduce((sum, value) => sum + value, 0) / x.length
+  const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.length
+  const factor = 1 / Math.sqrt(variance + 1e-5)
+  return x.map((value, i) => (value - mean) * factor * weight[i]! + (bias?.[i] ?? 0))
+}
+
 /**
  * RoPE (arXiv 2104.09864) in the half-split layout of Llama: x [heads * headDim] at `position`, in place.
  * Frequencies and angles are rounded to f32, as the tools that trained the weights do.
@@ -36,7 +48,7 @@ export function rotate(x: Float64Array, headDim: number, position: number, theta
     }
 }
 
-const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x))
+export const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x))
 export const silu = (x: number): number => x * sigmoid(x)
 
 /** erf by its Taylor series, or 1 minus the continued fraction of erfc where the series would cancel. */

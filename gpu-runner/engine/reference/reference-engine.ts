@@ -4,7 +4,7 @@ import { OPERATIONS, type OperationKind } from '@graft/sdk/format/operations.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
-import { assertRow, assertSum, isComposable } from '../rules.ts'
+import { assertRow, assertSum, isComposable, needsWholePrompt } from '../rules.ts'
 import { slot, type WeightedAdapter } from './adapter-maths.ts'
 import { advance, embeddingOf, logitsOf, type Past, pastOf } from './forward.ts'
 
@@ -22,6 +22,8 @@ interface Sequence {
   past: Past
   /** Virtual token embeddings [hidden] that still stand before the first token. */
   virtual: Float64Array[]
+  /** Tokens that wait for the rest of their prompt. */
+  held: number[]
 }
 
 const SUPPORTED = (Object.keys(OPERATIONS) as OperationKind[]).filter(
@@ -48,7 +50,7 @@ export async function openReferenceEngine(options: ReferenceEngineOptions): Prom
     execution: 'cpu',
     kvPrecision: 'fp32',
     bankPrecision: 'fp32',
-    build: 'graft-reference-1',
+    build: 'graft-reference-2',
     bankBudgetBytes,
   }
   const bank = new Map<Digest, LoadedAdapter>()
@@ -79,23 +81,33 @@ export async function openReferenceEngine(options: ReferenceEngineOptions): Prom
     return terms
   }
 
-  const check = ({ past, virtual }: Sequence, row: StepRow): void => {
-    assertRow(info, row, past.keys[0]!.length + virtual.length)
+  const check = ({ past, virtual, held }: Sequence, row: StepRow): void => {
+    assertRow(info, row, past.keys[0]!.length + virtual.length + held.length)
   }
 
   const runRow = (row: StepRow): RowResult => {
-    const { terms, past, virtual } = find(row.sequence)
-    for (const embedding of virtual.splice(0)) advance(checkpoint, terms, past, embedding)
-    const wanted: Float32Array[] = []
-    for (const [t, id] of row.tokenIds.entries()) {
-      const h = advance(checkpoint, terms, past, embeddingOf(checkpoint, terms, id))
-      const last = t === row.tokenIds.length - 1
-      if (row.logits === 'all' || (row.logits === 'last' && last))
-        wanted.push(logitsOf(checkpoint, terms, h))
+    const sequence = find(row.sequence)
+    const { terms, past, virtual, held } = sequence
+    const finished = (logits: Float32Array) => ({
+      sequence: row.sequence,
+      logits,
+      finite: logits.every(Number.isFinite),
+    })
+    if (
+      row.logits === 'none' &&
+      terms.some(({ adapter }) => needsWholePrompt(adapter.operations))
+    ) {
+      held.push(...row.tokenIds)
+      return finished(new Float32Array(0))
     }
-    const logits = new Float32Array(wanted.length * config.vocab)
-    for (const [i, values] of wanted.entries()) logits.set(values, i * config.vocab)
-    return { sequence: row.sequence, logits, finite: logits.every(Number.isFinite) }
+    const ids = [...held.splice(0), ...row.tokenIds]
+    const embeddings = ids.map((id) => embeddingOf(checkpoint, terms, id))
+    const last = advance(checkpoint, terms, past, [...virtual.splice(0), ...embeddings])
+    const count = { none: 0, last: 1, all: row.tokenIds.length }[row.logits]
+    const logits = new Float32Array(count * config.vocab)
+    for (const [i, h] of last.slice(last.length - count).entries())
+      logits.set(logitsOf(checkpoint, terms, h), i * config.vocab)
+    return finished(logits)
   }
 
   return {
@@ -135,7 +147,7 @@ export async function openReferenceEngine(options: ReferenceEngineOptions): Prom
         throw new GraftError('ERR_OVERLOADED', `all ${slots} sequence slots are in use`)
       const terms = bind(adapters)
       const virtual = terms.flatMap(({ adapter }) => virtualTokens(adapter, config.hidden))
-      sequences.set(id, { terms, past: pastOf(checkpoint, terms), virtual })
+      sequences.set(id, { terms, past: pastOf(checkpoint, terms), virtual, held: [] })
       return { cachedTokens: 0 }
     },
     async close(id) {

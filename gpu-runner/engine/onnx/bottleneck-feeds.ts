@@ -1,0 +1,89 @@
+import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
+import {
+  bottleneckKeys,
+  isPlain,
+  NO_ORDER,
+  ORDER_FLAGS,
+  OWN_VECTORS,
+  PLACEMENTS,
+} from '../graph/bottleneck-keys.ts'
+import { GRAPH_ACTIVATIONS } from '../graph/bottleneck-site.ts'
+import { flags, floats, longs, type Ort } from './ort.ts'
+import type { Sequence } from './sequence.ts'
+
+type Feeds = Record<string, Ort.Tensor>
+
+/**
+ * Inputs of a run's bottlenecks; see graph/bottleneck-site.ts. Where no row has one, a token that nobody reads stands in,
+ * since the branch is off.
+ */
+export function bottleneckFeeds(
+  bank: AdapterBank,
+  rows: (Sequence | null)[],
+  tokens: number,
+  least: 0 | 1,
+): Feeds {
+  const { bottlenecks: region, bottleneckOwn: table, config } = bank
+  const users = rows.flatMap((row, b) => {
+    const term = row?.binding.terms[0]
+    const bottleneck = term?.adapter.bottleneck
+    return row && term && bottleneck ? [{ b, row, term, bottleneck }] : []
+  })
+  const on = users.length > 0
+  const used = Math.max(region.used, on ? 0 : least)
+  const k = on ? users.length * tokens : 1
+  const keys = bottleneckKeys(config)
+  const mask = new Uint8Array(k * used)
+  const constant = new Uint8Array(used)
+  const own = new BigInt64Array(k)
+  const entries = new BigInt64Array(k)
+  const is = new Map(GRAPH_ACTIVATIONS.map((name) => [name, new Uint8Array(used)]))
+  const orders = PLACEMENTS.flatMap((place) =>
+    ORDER_FLAGS.map((flag) => ({ place, flag, data: new Uint8Array(k) })),
+  )
+  let ordered = false
+  for (const [u, { b, row, term, bottleneck }] of users.entries()) {
+    const at = region.offset(ownerOf(term))
+    const [from, to] = [u * tokens, (u + 1) * tokens]
+    constant[at] = 1
+    is.get(bottleneck.activation)?.fill(1, at, at + bottleneck.rows)
+    for (let t = from; t < to; t++) {
+      mask.fill(1, t * used + at, t * used + at + bottleneck.rows)
+      own[t] = BigInt(b * tokens + t - from)
+      entries[t] = BigInt(row.binding.bottleneckEntry)
+    }
+    for (const { place, flag, data } of orders)
+      if ((bottleneck.orders[place] ?? NO_ORDER)[flag]) data.fill(1, from, to)
+    ordered ||= Object.values(bottleneck.orders).some((order) => !isPlain(order))
+  }
+  const feeds: Feeds = {
+    'bottleneck.on': flags(Uint8Array.of(on ? 1 : 0), []),
+    'bottleneck.ordered': flags(Uint8Array.of(ordered ? 1 : 0), []),
+    'bottleneck.tokens': longs(own, [k, 1]),
+    'bottleneck.entries': longs(entries, [k]),
+    'bottleneck.mask': flags(mask, [k, used]),
+    'bottleneck.constant': flags(constant, [1, used]),
+    'bottleneck.calls': longs(BigInt64Array.of(-1n, BigInt(tokens)), [2]),
+    'bottleneck.spread': longs(BigInt64Array.of(1n, BigInt(tokens)), [2]),
+    'bottleneck.own': floats(table.view('bottleneck.own'), [
+      table.entries,
+      keys.length,
+      OWN_VECTORS.length * config.hidden,
+    ]),
+  }
+  for (const [name, data] of is) {
+    feeds[`bottleneck.is_${name}`] = flags(data, [1, used])
+    feeds[`bottleneck.uses_${name}`] = flags(
+      Uint8Array.of(users.some(({ bottleneck }) => bottleneck.activation === name) ? 1 : 0),
+      [],
+    )
+  }
+  for (const { place, flag, data } of orders)
+    feeds[`bottleneck.${place}.${flag}`] = flags(data, [k, 1])
+  for (const key of region.keys()) {
+    const data =
+      region.used === used ? region.view(key) : new Float32Array(used * region.width(key))
+    feeds[key] = floats(data, region.width(key) === 1 ? [used] : [used, region.width(key)])
+  }
+  return feeds
+}
