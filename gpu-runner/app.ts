@@ -96,7 +96,10 @@ export function createRunner(deps: RunnerDeps): Runner {
   const adapters = createAdapters({
     engine,
     scheduler,
-    bank: createBank(engine),
+    bank: createBank(engine, {
+      onLoad: ({ ms }) => metrics.observe('graft_bank_load_seconds', ms),
+      onEvict: () => metrics.count('graft_bank_evictions_total'),
+    }),
     host,
     loader: createLoader(deps.baseTensors),
     admission: createAdmission({ engine: engine.info, disk, key, policy, clock }),

@@ -19,12 +19,14 @@ const COUNTERS: Record<string, string> = {
   graft_step_rows_total: 'Rows over all engine steps.',
   graft_adapter_loads_total: 'Adapters brought into host memory, by where they came from.',
   graft_admissions_total: 'Admissions by outcome.',
+  graft_bank_evictions_total: 'Adapters that left the bank for others.',
 }
 const HISTOGRAMS: Record<string, string> = {
   graft_step_seconds: 'Time the engine took for a step.',
   graft_first_token_seconds: 'Time from a request to its first token.',
   graft_request_seconds: 'Time from a request to its last frame.',
   graft_adapter_load_seconds: 'Time to bring an adapter into host memory.',
+  graft_bank_load_seconds: 'Time to bring an adapter from host memory into the bank.',
 }
 /** Seconds: from a step of a tiny model to an answer of minutes. */
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]

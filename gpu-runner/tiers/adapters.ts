@@ -207,6 +207,11 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
       assertComposable(facts, pull, count)
       const tensors = () => loader.run('convert', record, facts.digest, file)
       return { facts, release: await bank.pin(facts, tensors, signal) }
+    } catch (e) {
+      // Larger than all of the bank: it must not push everybody out again with the next call.
+      if (isGraftError(e) && e.code === 'ERR_BANK_FULL' && e.retryAfter === undefined)
+        refused.set(facts.digest, { error: e, until: now() + REFUSAL_MS })
+      throw e
     } finally {
       release()
     }

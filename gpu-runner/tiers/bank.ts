@@ -3,6 +3,7 @@ import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import type { Engine, LoadedAdapter } from '../engine/engine.ts'
 import type { AdapterFacts } from './adapter-facts.ts'
 import { ByteBudget } from './byte-budget.ts'
+import { createShareWork } from './share-work.ts'
 
 /** What stands in the engine's bank. An adapter with a pin is never evicted; others leave in the order of ByteBudget. */
 export interface Bank {
@@ -27,20 +28,32 @@ export interface Bank {
 /** Longer than most answers of a small model; past it another runner is the better place. */
 export const BANK_WAIT_MS = 10_000
 
-export function createBank(engine: Engine, options: { waitMs?: number } = {}): Bank {
-  const { waitMs = BANK_WAIT_MS } = options
+export interface BankOptions {
+  /** @default BANK_WAIT_MS */
+  waitMs?: number
+  /** An adapter came in, after so long in the engine and before it in the loader. */
+  onLoad?: (load: { digest: Digest; ms: number }) => void
+  onEvict?: (digest: Digest) => void
+}
+
+export function createBank(engine: Engine, options: BankOptions = {}): Bank {
+  const { waitMs = BANK_WAIT_MS, onLoad, onEvict } = options
   const budget = new ByteBudget<Digest>(engine.info.bankBudgetBytes)
   const resident = new Map<Digest, AdapterFacts>()
   /** Bytes in the bank per byte of f32, by kinds of operations, as the engine told them last. */
   const growth = new Map<string, number>()
+  const shareLoad = createShareWork<Digest, void>()
   const waiters = new Set<() => void>()
   let queue: Promise<unknown> = Promise.resolve()
 
-  /** Loads and evictions one at a time, in order: two of them could otherwise each evict for the other. */
+  /** Room is made for one at a time, in order: two could otherwise each evict for the other. Loads run side by side. */
   const exclusive = <T>(work: () => Promise<T>): Promise<T> => {
     const result = queue.then(work)
     queue = result.catch(() => {})
     return result
+  }
+  const wakeAll = (): void => {
+    for (const wake of waiters) wake()
   }
 
   const use: Bank['use'] = (digest) => {
@@ -51,23 +64,14 @@ export function createBank(engine: Engine, options: { waitMs?: number } = {}): B
       facts,
       release: () => {
         unpin()
-        for (const wake of waiters) wake()
+        wakeAll()
       },
     }
   }
 
   async function unload(digest: Digest): Promise<void> {
     resident.delete(digest)
-    budget.remove(digest)
     await engine.unload(digest)
-  }
-
-  /** Takes the next one out. @returns false when all that is left is pinned */
-  async function evictNext(): Promise<boolean> {
-    const digest = budget.next()
-    if (digest === undefined) return false
-    await unload(digest)
-    return true
   }
 
   async function waitForRoom(signal: AbortSignal, until: number): Promise<void> {
@@ -91,12 +95,24 @@ export function createBank(engine: Engine, options: { waitMs?: number } = {}): B
     })
   }
 
-  /**
-   * What the engine will ask for is known from its last answer for such operations. Made free beforehand, so that
-   * tensors never stand beside a full bank and the engine need not refuse what it has just compiled.
-   */
-  async function makeRoom(bytes: number): Promise<void> {
-    while (budget.used + bytes > budget.limit && (await evictNext()));
+  /** Takes bytes before there is anything to fill them with; who leaves for them is out of the engine by then. */
+  async function claim(bytes: number, signal: AbortSignal, until: number): Promise<void> {
+    for (;;) {
+      signal.throwIfAborted()
+      const leaving = budget.claim(bytes)
+      for (const digest of leaving ?? []) {
+        await unload(digest)
+        onEvict?.(digest)
+      }
+      if (leaving) return
+      await waitForRoom(signal, until)
+    }
+  }
+
+  /** What the engine will ask for is known from its last answer for such operations; unknown kinds count as f32. */
+  const estimate = ({ operations, f32Bytes }: AdapterFacts): number => {
+    const kinds = operations.map(({ op }) => op).join()
+    return Math.min(budget.limit, Math.ceil(f32Bytes * (growth.get(kinds) ?? 1)))
   }
 
   async function load(
@@ -105,39 +121,63 @@ export function createBank(engine: Engine, options: { waitMs?: number } = {}): B
     signal: AbortSignal,
   ): Promise<void> {
     const until = performance.now() + waitMs
-    const kinds = facts.operations.map(({ op }) => op).join()
-    await makeRoom(facts.f32Bytes * (growth.get(kinds) ?? 1))
-    for (;;) {
-      signal.throwIfAborted()
-      try {
-        const { bytes } = await engine.load(await tensors())
-        budget.add(facts.digest, bytes)
-        resident.set(facts.digest, facts)
-        growth.set(kinds, bytes / Math.max(facts.f32Bytes, 1))
-        return
-      } catch (e) {
-        // With an empty bank no eviction helps: the adapter is larger than all of it.
-        if (!isGraftError(e) || e.code !== 'ERR_BANK_FULL' || resident.size === 0) throw e
-        if (!(await evictNext())) await waitForRoom(signal, until)
+    let taken = 0
+    const take = async (bytes: number): Promise<void> => {
+      await exclusive(() => claim(bytes, signal, until))
+      taken += bytes
+    }
+    try {
+      await take(estimate(facts))
+      for (;;) {
+        signal.throwIfAborted()
+        const started = performance.now()
+        try {
+          const { bytes } = await engine.load(await tensors())
+          budget.cancel(taken)
+          taken = 0
+          budget.add(facts.digest, bytes)
+          resident.set(facts.digest, facts)
+          // Held for this turn, so that those who waited pin it before somebody else's claim takes it out again.
+          const held = use(facts.digest)
+          setImmediate(() => held?.release())
+          const kinds = facts.operations.map(({ op }) => op).join()
+          growth.set(kinds, bytes / Math.max(facts.f32Bytes, 1))
+          onLoad?.({ digest: facts.digest, ms: performance.now() - started })
+          return
+        } catch (e) {
+          if (!isGraftError(e) || e.code !== 'ERR_BANK_FULL') throw e
+          // With an empty bank no eviction helps: the adapter is larger than all of it.
+          if (budget.used === taken) throw e
+          // The estimate was too low. What was taken is given back first: nobody waits for more with something in hand.
+          const more = Math.min(budget.limit, Math.max(1, 2 * taken))
+          budget.cancel(taken)
+          taken = 0
+          await take(more)
+        }
       }
+    } finally {
+      budget.cancel(taken)
+      wakeAll()
     }
   }
 
   return {
     use,
     async pin(facts, tensors, signal) {
-      const held = use(facts.digest)
-      if (held) return held.release
-      return exclusive(async () => {
-        if (!resident.has(facts.digest)) await load(facts, tensors, signal)
-        return use(facts.digest)!.release
-      })
+      for (;;) {
+        const held = use(facts.digest)
+        if (held) return held.release
+        await shareLoad(facts.digest, signal, (shared) => load(facts, tensors, shared))
+      }
     },
     has: (digest) => resident.has(digest),
     evict: (digest) =>
       exclusive(async () => {
         const pinned = budget.entries().some(({ key, pins }) => key === digest && pins > 0)
-        if (resident.has(digest) && !pinned) await unload(digest)
+        if (!resident.has(digest) || pinned) return
+        budget.remove(digest)
+        await unload(digest)
+        wakeAll()
       }),
     entries: () => budget.entries().map(({ key, ...rest }) => ({ digest: key, ...rest })),
   }

@@ -114,9 +114,15 @@ export function createHostCache(
       await room(bytes, signal)
       return {
         put(adapter) {
-          budget.commit(adapter.facts.digest, bytes)
-          held.set(adapter.facts.digest, adapter)
-          settle()
+          const { digest } = adapter.facts
+          budget.commit(digest, bytes)
+          held.set(digest, adapter)
+          // Held for this turn, so that whoever it came for takes it before somebody else's claim does.
+          const unpin = budget.pin(digest)
+          setImmediate(() => {
+            unpin?.()
+            settle()
+          })
         },
         cancel() {
           budget.cancel(bytes)

@@ -175,6 +175,18 @@ describe('tiers', () => {
     expect(idsOf(await second)).toHaveLength(4)
   })
 
+  it('refuse an adapter that is larger than all of the bank, and do not empty the bank for it again', async () => {
+    const tiny = await startTestRunner({ info: { bankBudgetBytes: 31 }, registry: t.registry })
+    others.push(tiny)
+    const a = await add(4)
+    for (let i = 0; i < 2; i++)
+      await expect(tiny.frames({ adapters: [pull(a)] })).rejects.toMatchObject({
+        code: 'ERR_BANK_FULL',
+      })
+    expect(await gauge(tiny, 'graft_host_bytes')).toBeGreaterThan(0)
+    expect(tiny.engine.events).toEqual([])
+  })
+
   it('fetch for a request while it still waits for a slot', async () => {
     const busy = await startTestRunner({ info: { slots: 1 }, registry: t.registry })
     others.push(busy)

@@ -36,6 +36,7 @@ describe('host memory', () => {
     const host = createHostCache(100)
     ;(await host.claim(60, never)).put(adapterOf(1, 60))
     const claim = await host.claim(70, never)
+    // It came first, so it was held until those who had asked for it could take it.
     expect(host.usedBytes).toBe(70)
     expect(host.use(digestOf(1))).toBeNull()
     claim.put(adapterOf(2, 70))
