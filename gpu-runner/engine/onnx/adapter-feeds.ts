@@ -75,7 +75,7 @@ function headFeeds(
 ): Feeds {
   const region = bank.heads
   const heads = Math.max(region.used, least)
-  const positions = takeRows.length
+  const positions = Math.max(takeRows.length, least)
   const choice = new Uint8Array(heads * positions)
   const any = new Uint8Array(positions)
   for (const [p, b] of takeRows.entries()) {

@@ -147,10 +147,13 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     }
     const fetches = kv.fetches()
     const graph = await graphs.session(variant)
-    const outputs = await (fetches ? graph.run(feeds, fetches) : graph.run(feeds))
+    const { heads } = VARIANTS[variant]
+    const outputs = await (fetches
+      ? graph.run(feeds, { ...fetches, ...(heads ? { head_rows: null } : {}) })
+      : graph.run(feeds))
     const finite = kv.keep(plan, outputs)
     const logits = outputs['logits']!.data as Float32Array
-    if (VARIANTS[variant].heads)
+    if (heads)
       putHeadRows(bank, sequencesOfRun, wanted, logits, outputs['head_rows']!.data as Float32Array)
     const results = rowResults(plan, wanted, logits, config.vocab, finite)
     for (const result of results) {
