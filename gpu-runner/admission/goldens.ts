@@ -28,6 +28,28 @@ export interface GoldensReport {
  */
 const GREEDY_MARGIN = { fp32: 1e-3, int8: 0.5, int4: 1, nf4: 1, 'nf4-exact': 1 } as const
 
+/** What a lowered bank or cache adds to it. */
+const LOWERED_MARGIN = { fp32: 1e-3, fp16: 0.05, int8: 0.5 } as const
+
+export interface GoldensEngine {
+  vocab: number
+  maxPositions: number
+  precision: keyof typeof GREEDY_MARGIN
+  bankPrecision: keyof typeof LOWERED_MARGIN
+  kvPrecision: keyof typeof LOWERED_MARGIN
+}
+
+const greedyMargin = ({ precision, bankPrecision, kvPrecision }: GoldensEngine): number =>
+  Math.max(GREEDY_MARGIN[precision], LOWERED_MARGIN[bankPrecision], LOWERED_MARGIN[kvPrecision])
+
+/** The precision whose tolerance applies: fp32 where nothing was rounded on the way. */
+const toleranceOf = ({ precision, bankPrecision, kvPrecision }: GoldensEngine): string =>
+  precision === 'fp32' && bankPrecision === 'fp32'
+    ? kvPrecision
+    : precision === 'fp32'
+      ? bankPrecision
+      : precision
+
 const refuse = (message: string): never => {
   throw new GraftError('ERR_ADMISSION_FAILED', `goldens: ${message}`)
 }
@@ -105,10 +127,11 @@ async function checkGreedy(
 export async function reproduceGoldens(
   goldens: Goldens,
   blob: Uint8Array,
-  engine: { vocab: number; maxPositions: number; precision: keyof typeof GREEDY_MARGIN },
+  engine: GoldensEngine,
   score: Score,
 ): Promise<GoldensReport> {
-  const { vocab, precision } = engine
+  const { vocab } = engine
+  const precision = toleranceOf(engine)
   const want = openLogits(blob, vocab)
 
   /** What one prompt proves: the number of differences from the base that hold. */
@@ -119,7 +142,7 @@ export async function reproduceGoldens(
     if (all.length > engine.maxPositions)
       refuse(expected(`prompt ${i}`, `at most ${engine.maxPositions} tokens`, all.length))
     if (positions.length === 0) {
-      const proven = await checkGreedy(prompt, i, score, vocab, GREEDY_MARGIN[precision])
+      const proven = await checkGreedy(prompt, i, score, vocab, greedyMargin(engine))
       return { proven, deviation: null }
     }
     const pair = {

@@ -7,4 +7,5 @@ export const ENGINE_DEFAULTS = {
   /** Threads of one operator. */
   threads: 2,
   bankBudgetBytes: 2 ** 30,
+  bankPrecision: 'fp32',
 } as const

@@ -23,7 +23,7 @@ export interface EngineInfo {
   execution: 'cpu' | 'webgpu'
   /** Of keys and values held for open sequences. */
   kvPrecision: 'fp32' | 'fp16' | 'int8'
-  /** Of adapters held in the bank. */
+  /** Of low-rank updates while they wait in the bank; a step computes in fp32. */
   bankPrecision: 'fp32' | 'fp16' | 'int8'
   /** Changes whenever the arithmetic may: engine version, onnxruntime version, precision. */
   build: string

@@ -35,7 +35,13 @@ describe('how logits are compared', () => {
 
 describe('goldens', () => {
   const vocab = 4
-  const engine = { vocab, maxPositions: 16, precision: 'fp32' as const }
+  const engine = {
+    vocab,
+    maxPositions: 16,
+    precision: 'fp32' as const,
+    bankPrecision: 'fp32' as const,
+    kvPrecision: 'fp32' as const,
+  }
   const hot = (id: number) => Float32Array.from({ length: vocab }, (_, i) => (i === id ? 5 : 0))
   /** The base says token + 1, the adapter token + 2. */
   const score: Score = async (tokenIds, adapted, positions) => {

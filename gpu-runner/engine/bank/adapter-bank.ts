@@ -172,11 +172,8 @@ export class AdapterBank {
     }
     for (const [kind, { count, tables }] of adapter.pages)
       this.pages[kind].add(owner, count, (key, target) => {
-        const values = tables.get(key)
-        if (values) target.set(values)
         // The weight is folded into the copy of B, so that a step multiplies by nothing more.
-        if (values && key.endsWith('.B') && term.weight !== 1)
-          for (let i = 0; i < target.length; i++) target[i]! *= term.weight
+        tables.get(key)?.copyTo(target, key.endsWith('.B') ? term.weight : 1)
       })
     const { bottleneck, head } = adapter
     if (bottleneck)

@@ -16,6 +16,7 @@ import { compileShifts } from './compile-shifts.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
 import { type LowRankFactors, packPages, pageTables } from './low-rank-pages.ts'
 import { hasOwnTensors, noOwnTensors, ownBytes } from './own-tensors.ts'
+import type { BankPrecision } from './stored-table.ts'
 import { weightNorms } from './weight-norms.ts'
 
 const unsupported = (message: string): GraftError =>
@@ -45,6 +46,7 @@ function taker(adapter: LoadedAdapter): Take {
 export async function compileAdapter(
   adapter: LoadedAdapter,
   checkpoint: Checkpoint,
+  precision: BankPrecision = 'fp32',
 ): Promise<CompiledAdapter> {
   const compiled: CompiledAdapter = {
     digest: adapter.digest,
@@ -70,7 +72,7 @@ export async function compileAdapter(
     await breathe()
   }
   const groups = linearGroups(checkpoint.config)
-  compiled.pages = await packPages(groups, factors)
+  compiled.pages = await packPages(groups, factors, precision)
   if ([...compiled.pages.values()].some(({ count }) => count > 1))
     compiled.variant = widest([compiled.variant, 'rich'])
   const alone = new Set(groups.flatMap(({ parts }) => (parts.length === 1 ? parts[0]!.path : [])))
@@ -231,8 +233,6 @@ function activeBytes({ pages, bottleneck, own }: CompiledAdapter, config: ModelC
 
 function bytesOf(compiled: CompiledAdapter): number {
   let floats = compiled.head?.length ?? 0
-  for (const { tables } of compiled.pages.values())
-    for (const table of tables.values()) floats += table.length
   for (const vector of [...compiled.outVectors.values(), ...compiled.inVectors.values()])
     floats += vector.length
   for (const { k, v } of compiled.prefix) floats += k.length + v.length
@@ -241,5 +241,8 @@ function bytesOf(compiled: CompiledAdapter): number {
   floats += compiled.bottleneck?.own?.length ?? 0
   floats += compiled.prompt?.embeddings.length ?? 0
   for (const row of compiled.embeddings?.values() ?? []) floats += row.length
-  return floats * 4 + ownBytes(compiled.own)
+  let pages = 0
+  for (const { tables } of compiled.pages.values())
+    for (const table of tables.values()) pages += table.bytes
+  return floats * 4 + pages + ownBytes(compiled.own)
 }

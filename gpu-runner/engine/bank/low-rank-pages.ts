@@ -6,6 +6,12 @@ import {
   type LinearGroup,
 } from '../graph/linear-groups.ts'
 import { PAGE_RANK } from '../graph/low-rank-pages.ts'
+import {
+  type BankPrecision,
+  type StoredTable,
+  storeTable,
+  type TableShape,
+} from './stored-table.ts'
 
 /** A low-rank update of one linear: a [rank, in], b [rank, out] with the effective scale in it. */
 export interface LowRankFactors {
@@ -18,7 +24,7 @@ export interface LowRankFactors {
 export interface AdapterPages {
   count: number
   /** By table, `<group>.A` and `<group>.B`, [count, page]; a table that is all zeros is absent. */
-  tables: Map<string, Float32Array>
+  tables: Map<string, StoredTable>
 }
 
 /** Floats of one page of a group's tables; see graph/low-rank-pages.ts for the layout. */
@@ -31,6 +37,7 @@ export const pageTables = (group: LinearGroup): [key: string, floats: number][] 
 export async function packPages(
   groups: LinearGroup[],
   factors: ReadonlyMap<string, LowRankFactors>,
+  precision: BankPrecision,
 ): Promise<Map<GroupKind, AdapterPages>> {
   const pages = new Map<GroupKind, AdapterPages>()
   for (const kind of GROUP_KINDS) {
@@ -41,8 +48,10 @@ export async function packPages(
     for (const group of own) {
       if (ranksOf(group, factors).length === 0) continue
       const [[a, aFloats], [b, bFloats]] = pageTables(group) as [[string, number], [string, number]]
-      packed.tables.set(a, packA(group, factors, new Float32Array(packed.count * aFloats)))
-      packed.tables.set(b, packB(group, factors, new Float32Array(packed.count * bFloats)))
+      const rows = packA(group, factors, new Float32Array(packed.count * aFloats))
+      packed.tables.set(a, storeTable(rows, aShape(group), precision))
+      const columns = packB(group, factors, new Float32Array(packed.count * bFloats))
+      packed.tables.set(b, storeTable(columns, bShape(group), precision))
       await breathe()
     }
     pages.set(kind, packed)
@@ -52,6 +61,18 @@ export async function packPages(
 
 const ranksOf = ({ parts }: LinearGroup, factors: ReadonlyMap<string, LowRankFactors>): number[] =>
   parts.flatMap(({ path }) => factors.get(path)?.rank ?? [])
+
+/** Every rank row of A is a column of its page, every one of B a row of its chunk. */
+const aShape = (group: LinearGroup): TableShape => ({
+  rows: group.in,
+  columns: group.parts.length * PAGE_RANK,
+  scaled: 'columns',
+})
+const bShape = (group: LinearGroup): TableShape => ({
+  rows: PAGE_RANK,
+  columns: group.chunk,
+  scaled: 'rows',
+})
 
 /** Pages [in, parts * rank]. */
 function packA(

@@ -4,6 +4,7 @@ import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { AdapterBank } from '../bank/adapter-bank.ts'
 import { compileAdapter } from '../bank/compile-adapter.ts'
+import type { BankPrecision } from '../bank/stored-table.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
 import type { Execution } from '../graph/execution.ts'
@@ -34,6 +35,8 @@ export interface OnnxEngineOptions {
   threads?: number
   /** @default 1 GiB */
   bankBudgetBytes?: number
+  /** Of low-rank updates while they wait in the bank. @default "fp32" */
+  bankPrecision?: BankPrecision
   /** Folder of this base at this precision, made where it is absent. @default weights in memory */
   prepared?: string
 }
@@ -53,10 +56,16 @@ const OPERATIONS: OperationKind[] = [
 
 /** The engine on onnxruntime-node. A run blocks its thread: thread/ gives it one of its own. */
 export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine> {
-  const { checkpoint, precision, execution, slots, threads, bankBudgetBytes, prepared } = {
-    ...ENGINE_DEFAULTS,
-    ...options,
-  }
+  const {
+    checkpoint,
+    precision,
+    execution,
+    slots,
+    threads,
+    bankBudgetBytes,
+    bankPrecision,
+    prepared,
+  } = { ...ENGINE_DEFAULTS, ...options }
   const { config } = checkpoint
   const info: EngineInfo = {
     base: { name: checkpoint.name, digest: options.baseDigest },
@@ -69,8 +78,8 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     precision,
     execution,
     kvPrecision: 'fp32',
-    bankPrecision: 'fp32',
-    build: `graft-onnx-${GRAPH_REVISION}+ort-${ORT_VERSION}+${precision}${execution === 'cpu' ? '' : `+${execution}`}`,
+    bankPrecision,
+    build: `graft-onnx-${GRAPH_REVISION}+ort-${ORT_VERSION}+${[precision, bankPrecision, execution].join('-')}`,
     bankBudgetBytes,
   }
   const bank = new AdapterBank(config, bankBudgetBytes)
@@ -189,7 +198,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
   return {
     info,
     load: async (adapter: LoadedAdapter) => {
-      const compiled = await compileAdapter(adapter, checkpoint)
+      const compiled = await compileAdapter(adapter, checkpoint, bankPrecision)
       // Building the session a step will need is part of loading: no decode step waits for it.
       await graphs.session(compiled.variant)
       await exclusive(() => bank.load(compiled))
