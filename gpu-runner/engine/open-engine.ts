@@ -5,6 +5,7 @@ import { ENGINE_DEFAULTS } from './defaults.ts'
 import type { Engine, LoadedAdapter } from './engine.ts'
 import { EXECUTIONS, type Execution } from './graph/execution.ts'
 import { PRECISIONS, type Precision } from './graph/precisions.ts'
+import { preparedFolder } from './prepared/prepared-folder.ts'
 import { openThreadEngine } from './thread/thread-engine.ts'
 
 export interface EngineOptions {
@@ -27,8 +28,8 @@ export interface EngineOptions {
    * @default none: weights are converted at each start and held in memory
    */
   preparedDir?: string
-  /** Folded into the base's weights before they are converted to the precision. @default none */
-  merge?: LoadedAdapter
+  /** An adapter folded into the weights, and the folder where these are prepared. @default none */
+  merged?: { adapter: LoadedAdapter; folder: string }
 }
 
 export const parsePrecision = (text: string): Precision => {
@@ -52,7 +53,9 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     ...ENGINE_DEFAULTS,
     ...options,
   }
+  const { merged, preparedDir } = options
   const baseDigest = options.baseDigest ?? (await describeCheckpoint(checkpointDir)).digest
+  const folder = preparedDir ? preparedFolder(preparedDir, { baseDigest, precision }) : null
   return openThreadEngine({
     checkpointDir,
     baseDigest,
@@ -61,7 +64,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     slots,
     threads,
     bankBudgetBytes,
-    merge: options.merge ?? null,
-    preparedDir: options.preparedDir ?? null,
+    prepared: merged?.folder ?? folder,
+    merge: merged?.adapter ?? null,
   })
 }

@@ -13,10 +13,10 @@ export interface ThreadOptions {
   slots: number
   threads: number
   bankBudgetBytes: number
-  /** Folded into the base's weights before they are converted to the precision; null = the base as it is. */
+  /** Folder where the weights are prepared, or will be; null = weights in memory. */
+  prepared: string | null
+  /** The adapter that is folded into them; null = the base as it is. */
   merge: LoadedAdapter | null
-  /** Folder where bases are prepared; null = weights in memory. */
-  preparedDir: string | null
 }
 
 /** Calls by name, as the Engine interface has them. */
