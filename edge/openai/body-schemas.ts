@@ -31,6 +31,21 @@ const shared = {
   repetition_penalty: optional(z.number().gt(0).max(2)),
 }
 
+/** What of a schema a runner keeps is the runner's to say; it refuses the rest by name. */
+const responseFormat = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('text') }),
+  z.strictObject({ type: z.literal('json_object') }),
+  z.strictObject({
+    type: z.literal('json_schema'),
+    json_schema: z.strictObject({
+      name: z.string().regex(/^[\w-]{1,64}$/),
+      description: optional(z.string()),
+      schema: z.record(z.string(), z.unknown()),
+      strict: optional(z.boolean()),
+    }),
+  }),
+])
+
 const content = z.union([
   z.string(),
   z.array(z.strictObject({ type: z.literal('text'), text: z.string() })),
@@ -51,7 +66,7 @@ export const chatBody = z.strictObject({
   top_logprobs: optional(z.int().min(0).max(MAX_TOP_LOGPROBS)),
   tools: optional(z.array(z.looseObject({ type: z.literal('function') }))),
   tool_choice: optional(z.enum(['auto', 'none'])),
-  response_format: optional(z.strictObject({ type: z.literal('text') })),
+  response_format: optional(responseFormat),
 })
 
 export const completionBody = z.strictObject({

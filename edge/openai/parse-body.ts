@@ -26,7 +26,7 @@ export function parseChatBody(body: unknown): CallRequest {
     ...common(chat),
     kind: 'chat',
     prompt,
-    sampling: sampling(chat, logprobs),
+    sampling: { ...sampling(chat, logprobs), ...formatOf(chat) },
     maxTokens: chat.max_completion_tokens ?? chat.max_tokens ?? null,
   }
 }
@@ -90,6 +90,13 @@ function promptOf(prompt: CompletionBody['prompt']): PromptInput {
   const [first] = prompt
   if (typeof first === 'string') return { kind: 'text', text: first }
   return { kind: 'tokens', tokenIds: prompt as number[] }
+}
+
+/** `strict` changes nothing: a schema is kept or refused, never kept in part. */
+function formatOf({ response_format: format }: ChatBody): Pick<Sampling, 'responseFormat'> {
+  if (!format || format.type === 'text') return {}
+  if (format.type === 'json_object') return { responseFormat: { type: 'json_object' } }
+  return { responseFormat: { type: 'json_schema', schema: format.json_schema.schema } }
 }
 
 function sampling(body: ChatBody | CompletionBody, logprobs: number | null): Sampling {

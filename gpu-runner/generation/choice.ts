@@ -5,7 +5,7 @@ import type { Constraint } from '../sampling/grammar/constraints.ts'
 import { maskLogits } from '../sampling/grammar/mask-logits.ts'
 import { type TokenLogprobs, tokenLogprobs } from '../sampling/logprobs.ts'
 import { randomUnit } from '../sampling/random.ts'
-import { sampleToken } from '../sampling/sample.ts'
+import { sampleAllowed, sampleToken } from '../sampling/sample.ts'
 import { createStopMatcher } from '../sampling/stop-matcher.ts'
 import type { TextCodec } from '../tokenizer/tokenizer.ts'
 
@@ -98,8 +98,10 @@ export function createChoice(options: ChoiceOptions): Choice {
     const mask = constraint?.mask ?? null
     // Logprobs are read from the logits as they came.
     const masked = mask && adjusted === logits ? logits.slice() : adjusted
-    if (mask && !maskLogits(masked, mask)) return null
-    return sampleToken(masked, sampling, randomUnit(sampling.seed, choice, position))
+    const unit = randomUnit(sampling.seed, choice, position)
+    if (!mask) return sampleToken(masked, sampling, unit)
+    if (!maskLogits(masked, mask)) return null
+    return sampleAllowed(masked, (id) => constraint!.allows(id), sampling, unit)
   }
 
   function advance(logits: Float32Array): ChoiceStep {

@@ -12,3 +12,28 @@ export function sampleToken(logits: Float32Array, cuts: Cuts, unit: number): num
   for (let i = 0; i < count - 1; i++) if ((left -= weights[i]!) < 0) return ids[i]!
   return ids[count - 1]!
 }
+
+/** Picks that are refused one by one before all tokens are asked about. */
+const MAX_REFUSED = 32
+
+/**
+ * As sampleToken, among tokens that `allows` takes: what it refuses is taken out of the logits, in place, and the same
+ * number decides again. null when nothing is left.
+ */
+export function sampleAllowed(
+  logits: Float32Array,
+  allows: (id: number) => boolean,
+  cuts: Cuts,
+  unit: number,
+): number | null {
+  for (let refused = 0; refused < MAX_REFUSED; refused++) {
+    const id = sampleToken(logits, cuts, unit)
+    if (logits[id] === Number.NEGATIVE_INFINITY) return null
+    if (allows(id)) return id
+    logits[id] = Number.NEGATIVE_INFINITY
+  }
+  for (let id = 0; id < logits.length; id++)
+    if (logits[id]! > Number.NEGATIVE_INFINITY && !allows(id)) logits[id] = Number.NEGATIVE_INFINITY
+  const id = sampleToken(logits, cuts, unit)
+  return logits[id] === Number.NEGATIVE_INFINITY ? null : id
+}

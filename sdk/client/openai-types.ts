@@ -42,6 +42,17 @@ export interface ChatParams extends SamplingParams {
   logprobs?: boolean
   top_logprobs?: number
   tools?: unknown[]
+  response_format?:
+    | { type: 'text' | 'json_object' }
+    | {
+        type: 'json_schema'
+        json_schema: {
+          name: string
+          description?: string
+          schema: Record<string, unknown>
+          strict?: boolean
+        }
+      }
 }
 
 type Finish = 'stop' | 'length'

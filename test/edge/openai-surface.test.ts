@@ -213,6 +213,24 @@ it('keeps the choices of n > 1 apart', async () => {
 })
 
 it.each([
+  [{ type: 'text' }, undefined],
+  [{ type: 'json_object' }, { type: 'json_object' }],
+  [
+    {
+      type: 'json_schema',
+      json_schema: { name: 'n', strict: true, schema: { type: 'integer', minimum: 3 } },
+    },
+    { type: 'json_schema', schema: { type: 'integer', minimum: 3 } },
+  ],
+])('passes the response format %j to the runner', async (response_format, passed) => {
+  const edge = await createEdgeOfTests()
+  const runner = await edge.runner(() => answerSteps(['x']))
+  const response = await edge.post('/v1/chat/completions', chat({ response_format }))
+  expect(response.status).toBe(200)
+  expect(runner.requests[0]!.sampling.responseFormat).toEqual(passed)
+})
+
+it.each([
   [{ frobnicate: 1 }, 'frobnicate'],
   [{ stream_options: { include_obfuscation: true } }, 'stream_options.include_obfuscation'],
   [{ temperature: 3 }, 'temperature'],
@@ -222,7 +240,12 @@ it.each([
   [{ messages: [{ role: 'user', content: 'x', tool_calls: [] }] }, 'messages.0.tool_calls'],
   [{ messages: [{ role: 'wizard', content: 'x' }] }, 'messages.0.role'],
   [{ logit_bias: { abc: 1 } }, 'logit_bias'],
-  [{ response_format: { type: 'json_object' } }, 'response_format'],
+  [{ response_format: { type: 'xml' } }, 'response_format.type'],
+  [{ response_format: { type: 'json_schema' } }, 'response_format.json_schema'],
+  [
+    { response_format: { type: 'json_schema', json_schema: { name: 'x', schema: {}, mode: 1 } } },
+    'response_format.json_schema.mode',
+  ],
   [{ top_logprobs: 2 }, 'logprobs'],
   [{ model: 7 }, 'model'],
 ])('refuses %j and names the field', async (extra, field) => {

@@ -73,6 +73,17 @@ for (const name of ['tinystories-656k', 'gpt2'] as const)
         }
     })
 
+    it('has the bytes of each token: those of an answer are its text', () => {
+      const bytes = codec.tokenBytes()!
+      for (const { ids, decoded } of rows) {
+        const text = new TextDecoder().decode(
+          Uint8Array.from(ids.flatMap((id) => [...(bytes[id] ?? [])])),
+        )
+        // Where a text begins, its decoder takes the space away that its tokenizer put there.
+        expect(text.trimStart()).toBe(decoded.trimStart())
+      }
+    })
+
     it('renders a chat as the template says, and takes its special tokens from the template alone', () => {
       expect(codec.encodePrompt({ kind: 'chat', messages: fixture.messages })).toEqual(chat.ids)
     })

@@ -1,14 +1,18 @@
 import { createHash } from 'node:crypto'
 import { expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import type { ResponseFormat } from '@graft/sdk/protocol/runner-api.ts'
+import { toEbnf } from './expression.ts'
 import { type GrammarThread, type Outcome, startGrammarThread } from './grammar-thread.ts'
 import type { GrammarText, TokenMask, Vocabulary } from './messages.ts'
+import { createRecogniser, type Recogniser, type Standing } from './recogniser.ts'
 import { objectGrammar, schemaGrammar } from './schema-grammar.ts'
 
 /** What one answer may write next. Its state is its tokens: an answer goes on elsewhere by replaying them. */
 export interface Constraint {
-  /** null while it is being worked out, and once the answer is complete. */
+  /** Tokens that may come next, as far as the library sees; null while it is being worked out. */
   readonly mask: TokenMask | null
+  /** Whether this token may come next indeed. */
+  allows(token: number): boolean
   /** Waits for the mask after the newest token. @throws ERR_RUNNER_FAILED, ERR_REQUEST_INVALID */
   ready(): Promise<void>
   /** Takes the token that was picked; the next mask is worked out meanwhile. */
@@ -29,9 +33,15 @@ export const COMPILE_MS = 15_000
 /** Grammars whose outcome is remembered. */
 const MAX_REMEMBERED = 256
 
-const grammarOf = (format: ResponseFormat): GrammarText => {
-  const ebnf = format.type === 'json_object' ? objectGrammar() : schemaGrammar(format.schema)
-  return { ebnf, digest: createHash('sha256').update(ebnf).digest('hex') }
+interface Grammar extends GrammarText {
+  recogniser: Recogniser
+}
+
+function grammarOf(format: ResponseFormat): Grammar {
+  const rules = format.type === 'json_object' ? objectGrammar() : schemaGrammar(format.schema)
+  const ebnf = toEbnf(rules)
+  const digest = createHash('sha256').update(ebnf).digest('hex')
+  return { ebnf, digest, recogniser: createRecogniser(rules) }
 }
 
 function remember<T>(map: Map<string, T>, key: string, value: T): void {
@@ -60,8 +70,9 @@ export function createConstraints(
     return running
   }
 
-  async function compile(grammar: GrammarText): Promise<void> {
+  async function compile({ digest, ebnf }: GrammarText): Promise<void> {
     const at = thread()
+    await at.ready
     let timer: ReturnType<typeof setTimeout> | undefined
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
@@ -69,19 +80,34 @@ export function createConstraints(
           'ERR_REQUEST_INVALID',
           `response_format: the schema takes longer than ${compileMs} ms to compile; ask for less of it (shorter strings and lists)`,
         )
-        remember(refused, grammar.digest, error)
+        remember(refused, digest, error)
         reject(error)
         void at.end()
       }, compileMs)
     })
-    await Promise.race([at.call({ kind: 'compile', grammar }), late]).finally(() =>
-      clearTimeout(timer),
+    await Promise.race([at.call({ kind: 'compile', grammar: { digest, ebnf } }), late]).finally(
+      () => clearTimeout(timer),
     )
   }
 
-  function open(grammar: GrammarText, before: readonly number[]): Constraint {
+  function open(
+    { digest, ebnf, recogniser }: Grammar,
+    { bytes, stop }: Vocabulary,
+    before: readonly number[],
+  ): Constraint {
     const session = ++sessions
     const tokens = [...before]
+    const after = (from: Standing, token: number): Standing =>
+      bytes[token] ? recogniser.advance(from, bytes[token]) : []
+    let standing = recogniser.start()
+    for (const token of tokens) {
+      standing = after(standing, token)
+      if (standing.length === 0)
+        throw new GraftError(
+          'ERR_REQUEST_INVALID',
+          expected('resume', 'tokens that the response_format allows', token),
+        )
+    }
     let on = thread()
     let mask: TokenMask | null = null
     let closed = false
@@ -91,13 +117,15 @@ export function createConstraints(
     const settle = (outcome: Outcome): void => {
       if ('refused' in outcome)
         throw new GraftError(
-          'ERR_REQUEST_INVALID',
-          expected('resume', 'tokens that the response_format allows', outcome.refused),
+          'ERR_INTERNAL',
+          `the grammar library refuses token ${outcome.refused}, which the grammar has`,
         )
       mask = outcome.mask
     }
     const replay = (): Promise<void> =>
-      on.call({ kind: 'open', session, grammar, tokens: [...tokens] }).then(settle)
+      on
+        .call({ kind: 'open', session, grammar: { digest, ebnf }, tokens: [...tokens] })
+        .then(settle)
     /** A thread that another answer's schema killed is no fault of this one: it starts over, once. */
     const track = (work: Promise<void>): void => {
       newest = work.catch((e) => {
@@ -114,9 +142,12 @@ export function createConstraints(
       get mask() {
         return mask
       },
+      allows: (token) =>
+        stop.includes(token) ? recogniser.isWhole(standing) : after(standing, token).length > 0,
       ready: () => newest,
       accept(token) {
         tokens.push(token)
+        standing = after(standing, token)
         mask = null
         track(on.call({ kind: 'accept', session, token }).then(settle))
       },
@@ -147,7 +178,8 @@ export function createConstraints(
         work.catch(() => compiled.delete(grammar.digest))
       }
       await work
-      return (tokens) => open(grammar, tokens)
+      const words = vocabulary
+      return (tokens) => open(grammar, words, tokens)
     },
     async [Symbol.asyncDispose]() {
       await running?.end()

@@ -11,6 +11,8 @@ export type Outcome = { mask: TokenMask | null } | { refused: number }
 export interface GrammarThread {
   /** @throws ERR_RUNNER_FAILED when the thread has ended */
   call(body: CallBody): Promise<Outcome>
+  /** Resolves once the library is loaded, or the thread has ended. */
+  readonly ready: Promise<void>
   readonly dead: boolean
   end(): Promise<void>
 }
@@ -26,14 +28,19 @@ export function startGrammarThread(vocabulary: Vocabulary): GrammarThread {
   const pending = new Map<number, { resolve(o: Outcome): void; reject(e: unknown): void }>()
   let calls = 0
   let dead = false
+  let started = (): void => {}
+  const ready = new Promise<void>((resolve) => {
+    started = resolve
+  })
   const die = (cause?: unknown): void => {
     dead = true
+    started()
     const error = threadEnded(cause)
     for (const { reject } of pending.values()) reject(error)
     pending.clear()
   }
   worker.on('message', (reply: Reply) => {
-    if (reply.kind === 'ready') return
+    if (reply.kind === 'ready') return started()
     const call = pending.get(reply.id)
     pending.delete(reply.id)
     if (reply.kind === 'done') call?.resolve({ mask: reply.mask })
@@ -50,6 +57,7 @@ export function startGrammarThread(vocabulary: Vocabulary): GrammarThread {
         pending.set(id, { resolve, reject })
         worker.postMessage({ ...body, id })
       }),
+    ready,
     get dead() {
       return dead
     },

@@ -1,28 +1,31 @@
 import { any, type Expression, optional, type Rules, rule, seq, set, times } from './expression.ts'
 
-/** What may stand unescaped in a JSON string: no quote, backslash, control character or lone surrogate. */
-const PLAIN_RANGES: readonly (readonly [number, number])[] = [
+const hex = (code: number): string => `\\x${code.toString(16).padStart(2, '0')}`
+/** Printing ASCII without quote and backslash, as ranges. */
+const ASCII: readonly (readonly [number, number])[] = [
   [0x20, 0x21],
   [0x23, 0x5b],
-  [0x5d, 0xd7ff],
-  [0xe000, 0x10ffff],
+  [0x5d, 0x7e],
 ]
 
-const escapeCode = (code: number): string => `\\U${code.toString(16).padStart(8, '0')}`
-
-/** A class of the plain characters without some of them. */
+/**
+ * What may stand unescaped in a JSON string, no quote, backslash or control character, without `codes` (code points).
+ * The library is sound for classes of ASCII and for those that exclude ASCII, and for no other: where a character
+ * beyond ASCII is excluded, all of them are.
+ */
 export function plainExcept(codes: readonly number[]): Expression {
-  let ranges = PLAIN_RANGES.map(([from, to]) => [from, to] as const)
-  for (const code of codes)
-    ranges = ranges.flatMap(([from, to]) =>
-      code < from || code > to
-        ? [[from, to] as const]
-        : ([
-            [from, code - 1],
-            [code + 1, to],
-          ].filter(([a, b]) => a! <= b!) as unknown as (readonly [number, number])[]),
-    )
-  return set(ranges.map(([from, to]) => `${escapeCode(from)}-${escapeCode(to)}`).join(''))
+  if (codes.every((code) => code < 0x80))
+    return set(`^\\x00-\\x1f\\x22\\x5c${codes.map(hex).join('')}`)
+  const ranges = codes.reduce(
+    (all, code) =>
+      all.flatMap(([from, to]) => {
+        if (code < from || code > to) return [[from, to] as const]
+        const halves = [[from, code - 1] as const, [code + 1, to] as const]
+        return halves.filter(([low, high]) => low <= high)
+      }),
+    ASCII,
+  )
+  return set(ranges.map(([from, to]) => `${hex(from)}-${hex(to)}`).join(''))
 }
 
 export const PLAIN = plainExcept([])

@@ -12,6 +12,7 @@ const next = (digit: string, by: number): string => String(Number(digit) + by)
 
 /** Decimal texts of one length, from `low` to `high`. */
 function between(low: string, high: string): Expression {
+  if (/^0+$/.test(low) && /^9+$/.test(high)) return digits(low.length)
   const [a, b] = [low[0]!, high[0]!]
   const rest = low.length - 1
   if (rest === 0) return span(a, b)

@@ -6,6 +6,7 @@ import {
   isLeftRecursive,
   isProductive,
   optional,
+  type Rules,
   rule,
   seq,
   times,
@@ -364,16 +365,14 @@ function literalsOf(schema: Schema): unknown[] | null {
 }
 
 /** JSON text of any object: what `json_object` asks for. */
-export function objectGrammar(): string {
-  return toEbnf(jsonRules().set('root', OBJECT))
-}
+export const objectGrammar = (): Rules => jsonRules().set('root', OBJECT)
 
 /**
  * A grammar whose every text is JSON that the schema (draft 2020-12) holds for. It may know fewer texts than the schema
  * allows: properties come in their order, strings of counted length have no escapes, white space is bounded.
  * @throws ERR_REQUEST_INVALID naming the place and the keyword that is not supported
  */
-export function schemaGrammar(schema: unknown): string {
+export function schemaGrammar(schema: unknown): Rules {
   if (!isObject(schema))
     throw refuse('#', expected('json_schema.schema', 'a JSON schema object', schema))
   const converter = new Converter(schema)
@@ -381,8 +380,8 @@ export function schemaGrammar(schema: unknown): string {
   rules.set('root', converter.value(schema, '#'))
   if (isLeftRecursive(rules)) throw refuse('#', 'a "$ref" leads back to itself without a value')
   if (!isProductive(rules)) throw refuse('#', 'the schema has no finite value: a "$ref" never ends')
-  const text = toEbnf(rules)
-  if (text.length > MAX_TEXT)
-    throw refuse('#', `the schema needs a grammar of ${text.length} characters of ${MAX_TEXT}`)
-  return text
+  const size = toEbnf(rules).length
+  if (size > MAX_TEXT)
+    throw refuse('#', `the schema needs a grammar of ${size} characters, of at most ${MAX_TEXT}`)
+  return rules
 }
