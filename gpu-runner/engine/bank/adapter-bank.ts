@@ -15,6 +15,7 @@ import { pageTables } from './low-rank-pages.ts'
 import { OwnBank, type OwnEntries } from './own-bank.ts'
 import { PageRegion } from './page-region.ts'
 import { RowRegion } from './row-region.ts'
+import { copyStored } from './stored-table.ts'
 import { VectorTable } from './vector-table.ts'
 
 /** How one open sequence uses the bank. */
@@ -173,7 +174,8 @@ export class AdapterBank {
     for (const [kind, { count, tables }] of adapter.pages)
       this.pages[kind].add(owner, count, (key, target) => {
         // The weight is folded into the copy of B, so that a step multiplies by nothing more.
-        tables.get(key)?.copyTo(target, key.endsWith('.B') ? term.weight : 1)
+        const table = tables.get(key)
+        if (table) copyStored(table, target, key.endsWith('.B') ? term.weight : 1)
       })
     const { bottleneck, head } = adapter
     if (bottleneck)

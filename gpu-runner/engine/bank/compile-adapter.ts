@@ -16,7 +16,7 @@ import { compileShifts } from './compile-shifts.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
 import { type LowRankFactors, packPages, pageTables } from './low-rank-pages.ts'
 import { hasOwnTensors, noOwnTensors, ownBytes } from './own-tensors.ts'
-import type { BankPrecision } from './stored-table.ts'
+import { type BankPrecision, storedBytes } from './stored-table.ts'
 import { weightNorms } from './weight-norms.ts'
 
 const unsupported = (message: string): GraftError =>
@@ -243,6 +243,6 @@ function bytesOf(compiled: CompiledAdapter): number {
   for (const row of compiled.embeddings?.values() ?? []) floats += row.length
   let pages = 0
   for (const { tables } of compiled.pages.values())
-    for (const table of tables.values()) pages += table.bytes
+    for (const table of tables.values()) pages += storedBytes(table)
   return floats * 4 + pages + ownBytes(compiled.own)
 }

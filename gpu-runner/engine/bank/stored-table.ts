@@ -4,12 +4,11 @@ import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 export const BANK_PRECISIONS = ['fp32', 'fp16', 'int8'] as const
 export type BankPrecision = (typeof BANK_PRECISIONS)[number]
 
-/** A table of an adapter's pages, held at the bank's precision. */
-export interface StoredTable {
-  bytes: number
-  /** Writes the values times `factor`. */
-  copyTo(target: Float32Array, factor: number): void
-}
+/** A table of an adapter's pages, held at the bank's precision. Plain data, so that it passes between threads. */
+export type StoredTable =
+  | { precision: 'fp32'; values: Float32Array }
+  | { precision: 'fp16'; values: Float16Array }
+  | { precision: 'int8'; values: Int8Array; scales: Float32Array; shape: TableShape }
 
 /** Matrices [rows, columns] one after the other; int8 has one scale for each row or column of each. */
 export interface TableShape {
@@ -26,13 +25,34 @@ export function storeTable(
 ): StoredTable {
   if (precision === 'fp16') return storeHalves(values)
   if (precision === 'int8') return storeBytes(values, shape)
-  return {
-    bytes: values.byteLength,
-    copyTo(target, factor) {
-      target.set(values)
-      if (factor !== 1) for (let i = 0; i < target.length; i++) target[i]! *= factor
-    },
-  }
+  return { precision, values }
+}
+
+export const storedBytes = (table: StoredTable): number =>
+  table.values.byteLength + (table.precision === 'int8' ? table.scales.byteLength : 0)
+
+/** Writes the values times `factor`. */
+export function copyStored(table: StoredTable, target: Float32Array, factor: number): void {
+  const { values } = table
+  if (table.precision === 'int8') copyBytes(table, target, factor)
+  else if (table.precision === 'fp32' && factor === 1) target.set(values)
+  else for (let i = 0; i < target.length; i++) target[i] = values[i]! * factor
+}
+
+function copyBytes(
+  { values, scales, shape }: Extract<StoredTable, { precision: 'int8' }>,
+  target: Float32Array,
+  factor: number,
+): void {
+  const { rows, columns } = shape
+  const byRow = shape.scaled === 'rows'
+  const lines = byRow ? rows : columns
+  for (let at = 0, matrix = 0; at < target.length; matrix++)
+    for (let row = 0; row < rows; row++) {
+      const line = matrix * lines + (byRow ? row : 0)
+      for (let column = 0; column < columns; column++, at++)
+        target[at] = values[at]! * scales[byRow ? line : line + column]! * factor
+    }
 }
 
 const LARGEST_HALF = 65_504
@@ -44,13 +64,7 @@ function storeHalves(values: Float32Array): StoredTable {
         'ERR_WEIGHTS_NON_FINITE',
         `${expected('a weight, its scale folded in', `at most ${LARGEST_HALF} in an fp16 bank`, values[i])}; run with an fp32 bank`,
       )
-  const halves = new Float16Array(values)
-  return {
-    bytes: halves.byteLength,
-    copyTo(target, factor) {
-      for (let i = 0; i < target.length; i++) target[i] = halves[i]! * factor
-    },
-  }
+  return { precision: 'fp16', values: new Float16Array(values) }
 }
 
 /** Symmetric, the largest of a row or column at 127. */
@@ -74,15 +88,5 @@ function storeBytes(values: Float32Array, { rows, columns, scaled }: TableShape)
   each((at, line) => {
     quantized[at] = scales[line] === 0 ? 0 : Math.round(values[at]! / scales[line]!)
   })
-  return {
-    bytes: quantized.byteLength + scales.byteLength,
-    copyTo(target, factor) {
-      for (let at = 0, matrix = 0; at < target.length; matrix++)
-        for (let row = 0; row < rows; row++) {
-          const line = matrix * lines + (byRow ? row : 0)
-          for (let column = 0; column < columns; column++, at++)
-            target[at] = quantized[at]! * scales[byRow ? line : line + column]! * factor
-        }
-    },
-  }
+  return { precision: 'int8', values: quantized, scales, shape: { rows, columns, scaled } }
 }

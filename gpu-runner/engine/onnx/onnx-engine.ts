@@ -4,6 +4,7 @@ import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { AdapterBank } from '../bank/adapter-bank.ts'
 import { compileAdapter } from '../bank/compile-adapter.ts'
+import type { CompiledAdapter } from '../bank/compiled-adapter.ts'
 import type { BankPrecision } from '../bank/stored-table.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
@@ -54,8 +55,13 @@ const OPERATIONS: OperationKind[] = [
   'replace',
 ]
 
+export interface OnnxEngine extends Engine {
+  /** What load does once the adapter is compiled: compiling needs no session and may be done elsewhere. */
+  loadCompiled(adapter: CompiledAdapter): Promise<{ bytes: number }>
+}
+
 /** The engine on onnxruntime-node. A run blocks its thread: thread/ gives it one of its own. */
-export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine> {
+export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEngine> {
   const {
     checkpoint,
     precision,
@@ -195,15 +201,18 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<Engine
     await kv.reserve(sequence.slot, assertRow(info, row, filled))
   }
 
+  const loadCompiled = async (compiled: CompiledAdapter): Promise<{ bytes: number }> => {
+    // Building the session a step will need is part of loading: no decode step waits for it.
+    await graphs.session(compiled.variant)
+    await exclusive(() => bank.load(compiled))
+    return { bytes: compiled.bytes }
+  }
+
   return {
     info,
-    load: async (adapter: LoadedAdapter) => {
-      const compiled = await compileAdapter(adapter, checkpoint, bankPrecision)
-      // Building the session a step will need is part of loading: no decode step waits for it.
-      await graphs.session(compiled.variant)
-      await exclusive(() => bank.load(compiled))
-      return { bytes: compiled.bytes }
-    },
+    load: async (adapter: LoadedAdapter) =>
+      loadCompiled(await compileAdapter(adapter, checkpoint, bankPrecision)),
+    loadCompiled,
     unload: (digest) => exclusive(() => bank.unload(digest)),
     open: (id, adapters) =>
       exclusive(async () => {
