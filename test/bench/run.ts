@@ -4,6 +4,7 @@ import { bottleneck } from './bottleneck.ts'
 import { machine } from './machine.ts'
 import { merge } from './merge.ts'
 import { mixedMethods } from './mixed-methods.ts'
+import { nf4 } from './nf4.ts'
 import { preparePeers } from './prepare-peers.ts'
 import { unused } from './unused.ts'
 
@@ -12,6 +13,7 @@ const BENCHES: Record<string, Bench> = {
   bottleneck,
   merge,
   'mixed-methods': mixedMethods,
+  nf4,
   unused,
 }
 
