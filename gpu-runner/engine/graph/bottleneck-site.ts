@@ -28,12 +28,13 @@ export const GRAPH_ACTIVATIONS: Activation[] = [
 ]
 
 /**
- * Bottlenecks of a run: k tokens of the rows that have one, M rows of the bank over all adapters.
+ * Bottlenecks of a run, with M rows of the bank over all adapters. They are computed for every token of a run that has
+ * any, so that what a row's neighbours use never changes the kernels that compute it.
  *
- *   bottleneck.on whether any row has one; .tokens [k,1] their tokens; .mask [k,M] each one's rows of the bank
+ *   bottleneck.on whether any row has one; .mask [tokens,M] each one's rows of the bank
  *   bottleneck.constant [1,M] rows whose activation is 1; .is_<activation> [1,M] and .uses_<activation>
- *   bottleneck.<place>.<flag> [k,1], see ORDER_FLAGS; .ordered whether any needs more than the plain order
- *   bottleneck.own [N,places,vectors*hidden], see OWN_VECTORS, .entries [k] each one's; .calls (-1,T), .spread (1,T)
+ *   bottleneck.<place>.<flag> [tokens,1], see ORDER_FLAGS; .ordered whether any needs more than the plain order
+ *   bottleneck.own [O,places,vectors*hidden], see OWN_VECTORS, .entries [tokens] each one's; .calls (-1,T), .spread (1,T)
  */
 export function bottleneckInputs({ m, checkpoint: { config } }: GraphContext): void {
   const places = bottleneckKeys(config).length
@@ -43,12 +44,11 @@ export function bottleneckInputs({ m, checkpoint: { config } }: GraphContext): v
     m.input(`bottleneck.is_${name}`, BOOL, [1, 'M'])
   }
   m.input('bottleneck.constant', BOOL, [1, 'M'])
-  m.input('bottleneck.tokens', INT64, ['k', 1])
-  m.input('bottleneck.mask', BOOL, ['k', 'M'])
+  m.input('bottleneck.mask', BOOL, ['tokens', 'M'])
   for (const place of PLACEMENTS)
-    for (const flag of ORDER_FLAGS) m.input(`bottleneck.${place}.${flag}`, BOOL, ['k', 1])
-  m.input('bottleneck.own', FLOAT, ['N', places, OWN_VECTORS.length * config.hidden])
-  m.input('bottleneck.entries', INT64, ['k'])
+    for (const flag of ORDER_FLAGS) m.input(`bottleneck.${place}.${flag}`, BOOL, ['tokens', 1])
+  m.input('bottleneck.own', FLOAT, ['O', places, OWN_VECTORS.length * config.hidden])
+  m.input('bottleneck.entries', INT64, ['tokens'])
   for (const name of ['calls', 'spread']) m.input(`bottleneck.${name}`, INT64, [2])
 }
 
@@ -75,20 +75,17 @@ export function bottleneckSite(
     up: m.input(`${key}.up`, FLOAT, ['M', hidden]),
   }
   const own = (): string => {
-    const x = m.node('GatherND', [stream, 'bottleneck.tokens'])
-    const h = m.node('GatherND', [output, 'bottleneck.tokens'])
-    const sum = m.node('Add', [h, x])
+    const sum = m.node('Add', [output, stream])
     const z = m.node('Where', [
       flag('reads_stream'),
-      x,
-      m.node('Where', [flag('reads_sum'), sum, h]),
+      stream,
+      m.node('Where', [flag('reads_sum'), sum, output]),
     ])
-    const added = m.branch(
+    return m.branch(
       'bottleneck.ordered',
-      () => ordered(context, flag, bank, index, { x, h, sum, z }),
-      () => m.node('Add', [h, update(context, bank, z)]),
+      () => ordered(context, flag, bank, index, { x: stream, h: output, sum, z }),
+      () => m.node('Add', [output, update(context, bank, z)]),
     )
-    return m.node('ScatterND', [output, 'bottleneck.tokens', added])
   }
   return m.branch('bottleneck.on', own, () => output)
 }
@@ -99,7 +96,7 @@ interface BankRows {
   up: string
 }
 
-/** (U act(D z + d) + u) * scaling of each token's own rows, [k,hidden]. */
+/** (U act(D z + d) + u) * scaling of each token's own rows, [tokens,hidden]. */
 function update(context: GraphContext, { down, downBias, up }: BankRows, z: string): string {
   const { m, zero } = context
   const one = m.constant('one', FLOAT, [], new Float32Array([1]))

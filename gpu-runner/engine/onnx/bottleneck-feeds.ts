@@ -13,10 +13,7 @@ import type { Sequence } from './sequence.ts'
 
 type Feeds = Record<string, Ort.Tensor>
 
-/**
- * Inputs of a run's bottlenecks; see graph/bottleneck-site.ts. Where no row has one, a token that nobody reads stands in,
- * since the branch is off.
- */
+/** Inputs of a run's bottlenecks; see graph/bottleneck-site.ts. */
 export function bottleneckFeeds(
   bank: AdapterBank,
   rows: (Sequence | null)[],
@@ -31,37 +28,38 @@ export function bottleneckFeeds(
   })
   const on = users.length > 0
   const used = Math.max(region.used, on ? 0 : least)
-  const k = on ? users.length * tokens : 1
+  const all = rows.length * tokens
   const keys = bottleneckKeys(config)
-  const mask = new Uint8Array(k * used)
+  const mask = new Uint8Array(all * used)
   const constant = new Uint8Array(used)
-  const own = new BigInt64Array(k)
-  const entries = new BigInt64Array(k)
+  const entries = new BigInt64Array(all)
   const is = new Map(GRAPH_ACTIVATIONS.map((name) => [name, new Uint8Array(used)]))
   const orders = PLACEMENTS.flatMap((place) =>
-    ORDER_FLAGS.map((flag) => ({ place, flag, data: new Uint8Array(k) })),
+    ORDER_FLAGS.map((flag) => ({
+      place,
+      flag,
+      data: new Uint8Array(all).fill(NO_ORDER[flag] ? 1 : 0),
+    })),
   )
   let ordered = false
-  for (const [u, { b, row, term, bottleneck }] of users.entries()) {
+  for (const { b, row, term, bottleneck } of users) {
     const at = region.offset(ownerOf(term))
-    const [from, to] = [u * tokens, (u + 1) * tokens]
+    const [from, to] = [b * tokens, (b + 1) * tokens]
     constant[at] = 1
     is.get(bottleneck.activation)?.fill(1, at, at + bottleneck.rows)
     for (let t = from; t < to; t++) {
       mask.fill(1, t * used + at, t * used + at + bottleneck.rows)
-      own[t] = BigInt(b * tokens + t - from)
       entries[t] = BigInt(row.binding.bottleneckEntry)
     }
     for (const { place, flag, data } of orders)
-      if ((bottleneck.orders[place] ?? NO_ORDER)[flag]) data.fill(1, from, to)
+      data.fill((bottleneck.orders[place] ?? NO_ORDER)[flag] ? 1 : 0, from, to)
     ordered ||= Object.values(bottleneck.orders).some((order) => !isPlain(order))
   }
   const feeds: Feeds = {
     'bottleneck.on': flags(Uint8Array.of(on ? 1 : 0), []),
     'bottleneck.ordered': flags(Uint8Array.of(ordered ? 1 : 0), []),
-    'bottleneck.tokens': longs(own, [k, 1]),
-    'bottleneck.entries': longs(entries, [k]),
-    'bottleneck.mask': flags(mask, [k, used]),
+    'bottleneck.entries': longs(entries, [all]),
+    'bottleneck.mask': flags(mask, [all, used]),
     'bottleneck.constant': flags(constant, [1, used]),
     'bottleneck.calls': longs(BigInt64Array.of(-1n, BigInt(tokens)), [2]),
     'bottleneck.spread': longs(BigInt64Array.of(1n, BigInt(tokens)), [2]),
@@ -79,7 +77,7 @@ export function bottleneckFeeds(
     )
   }
   for (const { place, flag, data } of orders)
-    feeds[`bottleneck.${place}.${flag}`] = flags(data, [k, 1])
+    feeds[`bottleneck.${place}.${flag}`] = flags(data, [all, 1])
   for (const key of region.keys()) {
     const data =
       region.used === used ? region.view(key) : new Float32Array(used * region.width(key))

@@ -50,6 +50,9 @@ function entryFeeds(
   }
 }
 
+/** A product of one row has a kernel of its own, so a second row of the same adapter would change the first one's bits. */
+const LEAST_PLACES = 2
+
 function linearFeeds(
   bank: AdapterBank,
   rows: (Sequence | null)[],
@@ -67,7 +70,7 @@ function linearFeeds(
     readers.set(owner, own)
   }
   const adapters = [...readers.keys()]
-  const places = Math.max(1, ...[...readers.values()].map(({ length }) => length))
+  const places = Math.max(LEAST_PLACES, ...[...readers.values()].map(({ length }) => length))
   const table = new BigInt64Array(Math.max(1, adapters.length) * places)
   for (const [a, own] of [...readers.values()].entries())
     for (let j = 0; j < places; j++) table[a * places + j] = BigInt(own[j] ?? own[0]!)

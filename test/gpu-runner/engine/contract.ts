@@ -8,13 +8,14 @@ type Open = (options: { slots?: number; bankBudgetBytes?: number }) => Promise<E
 
 const { vocab, maxPositions } = TINY
 const TOKENS = [5, 3, 100, 60, 7, 7, 19, 127, 0, 42]
-const [lora, other, scales, adapter, past, virtual] = [
+const [lora, other, scales, adapter, past, virtual, gated] = [
   lowRank(1),
   lowRank(2),
   ia3(4),
   bottleneck(5, 'relu'),
   prefix(13),
   prompt(14),
+  bottleneck(21, 'tanh', undefined, { norms: ['lnAfter'], gated: true }),
 ]
 const alone = ({ digest }: { digest: typeof lora.digest }): Terms => [{ digest, weight: 1 }]
 const code = (name: string) => expect.objectContaining({ code: name })
@@ -25,7 +26,8 @@ export function engineContract(name: string, openNew: Open): void {
     let engine: Engine
     beforeAll(async () => {
       engine = await openNew({})
-      for (const each of [lora, other, scales, adapter, past, virtual]) await engine.load(each)
+      for (const each of [lora, other, scales, adapter, past, virtual, gated])
+        await engine.load(each)
     })
     afterAll(() => engine?.[Symbol.asyncDispose]())
 
@@ -86,6 +88,28 @@ export function engineContract(name: string, openNew: Open): void {
         expect(
           worstShare(together.rows[i]!.logits, await logitsOf(engine, terms, tokens)),
         ).toBeLessThan(1e-5)
+    })
+
+    test('a prompt whose adapter is gated is one call, however it is cut', async () => {
+      const [id, parts] = [freshId(), [TOKENS.slice(0, 3), TOKENS.slice(3, 7), TOKENS.slice(7)]]
+      const whole = await logitsOf(engine, alone(gated), TOKENS)
+      const first = await logitsOf(engine, alone(gated), parts[0]!)
+      expect(worstShare(first, whole.subarray(0, first.length))).toBeGreaterThan(1e-3)
+      await engine.open(id, alone(gated))
+      for (const part of parts.slice(0, 2))
+        expect(await step(id, part, 'none')).toEqual({
+          sequence: id,
+          logits: new Float32Array(0),
+          finite: true,
+        })
+      const { logits } = await step(id, parts[2]!, 'all')
+      expect(worstShare(logits, whole.subarray(-parts[2]!.length * vocab))).toBeLessThan(1e-5)
+      // After the prompt each token is a call of its own.
+      const next = (await step(id, [77], 'last')).logits
+      await engine.close(id)
+      expect(
+        worstShare(next, (await logitsOf(engine, alone(gated), [...TOKENS, 77])).subarray(-vocab)),
+      ).toBeGreaterThan(1e-4)
     })
 
     test('the past survives growth of the cache, and the last position is the limit', async () => {

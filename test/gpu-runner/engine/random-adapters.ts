@@ -104,10 +104,16 @@ export function ia3(seed: number): LoadedAdapter {
 export function bottleneck(
   seed: number,
   activation: Activation,
-  places: ('attention' | 'ffn')[] = ['attention', 'ffn'],
-  options: { originalLnBefore?: boolean; scaling?: Bottleneck['scaling'] } = {},
+  places: Bottleneck['placement'][] = ['attention', 'ffn'],
+  options: Partial<
+    Pick<
+      Bottleneck,
+      'originalLnBefore' | 'originalLnAfter' | 'residual' | 'adapterResidualBeforeLn' | 'scaling'
+    >
+  > & { norms?: ('lnBefore' | 'lnAfter')[]; gated?: boolean } = {},
 ): LoadedAdapter {
   const { adapter, tensor, add } = builder(seed)
+  const { norms = [], gated, ...order } = options
   const scaling = options.scaling ?? '0.5'
   for (let layer = 0; layer < layers; layer++)
     for (const placement of places) {
@@ -121,16 +127,25 @@ export function bottleneck(
         hidden,
         reduced,
         activation,
-        originalLnBefore: options.originalLnBefore ?? placement === 'ffn',
+        originalLnBefore: placement === 'ffn',
         originalLnAfter: true,
         residual: 'before_ln',
         adapterResidualBeforeLn: false,
+        ...order,
         scaling,
         slots: {
           downW: tensor(`${key}.downW`, [reduced, hidden], 0.3),
           downB: tensor(`${key}.downB`, [reduced], 0.3),
           upW: tensor(`${key}.upW`, [hidden, reduced], 0.3),
           upB: tensor(`${key}.upB`, [hidden], 0.3),
+          ...Object.fromEntries(
+            norms.flatMap((norm) => [
+              [`${norm}W`, tensor(`${key}.${norm}W`, [hidden], 0.3, 1)],
+              [`${norm}B`, tensor(`${key}.${norm}B`, [hidden], 0.3)],
+            ]),
+          ),
+          ...(gated && { gateW: tensor(`${key}.gateW`, [1, hidden], 0.3) }),
+          ...(gated && { gateB: tensor(`${key}.gateB`, [1], 0.3) }),
           ...(scaling === 'learned' && { scaling: tensor(`${key}.s`, [1], 0.3, 1) }),
           ...(scaling === 'channel' && { scaling: tensor(`${key}.s`, [hidden], 0.3, 1) }),
         },
@@ -200,6 +215,42 @@ export function embeddings(seed: number, rows?: number[]): LoadedAdapter {
   return adapter
 }
 
+/** Whole tensors of the blocks instead of the base's, and LoRA's own bias beside them. */
+export function ownTensors(
+  seed: number,
+  parts: ('norms' | 'linears' | 'bias' | 'head rows')[],
+): LoadedAdapter {
+  const { adapter, tensor, add } = builder(seed)
+  const replace = (site: string, shape: number[], std: number, mean = 0, rows?: number[]) =>
+    add({
+      op: 'replace',
+      site,
+      param: 'weight',
+      shape,
+      ...(rows && { rows }),
+      slots: { value: tensor(`${site}.own`, shape, std, mean) },
+    })
+  if (parts.includes('norms'))
+    for (const site of [
+      'model.layers.0.input_layernorm',
+      'model.layers.1.post_attention_layernorm',
+      'model.norm',
+    ])
+      replace(site, [hidden], 0.4, 1)
+  if (parts.includes('head rows')) replace('lm_head', [3, hidden], 0.3, 0, [2, 60, 127])
+  eachLinear((site, inner, out, at) => {
+    if (parts.includes('linears') && at % 5 === 1) replace(site, [out, inner], 0.2)
+    if (!parts.includes('bias') || at % 3 === 1) return
+    const slots = {
+      A: tensor(`${site}.A`, [2, inner], 0.2),
+      B: tensor(`${site}.B`, [out, 2], 0.2),
+      Bbias: tensor(`${site}.Bbias`, [out], 0.3),
+    }
+    add({ op: 'low_rank', site, in: inner, out, rank: 2, scale: '1.5', slots })
+  })
+  return adapter
+}
+
 /** One adapter of every operation and option, by name. */
 export const everyOperation = (): Record<string, LoadedAdapter> => ({
   'low_rank, rank 4': lowRank(1),
@@ -221,4 +272,29 @@ export const everyOperation = (): Record<string, LoadedAdapter> => ({
   'replace lm_head with low_rank': head(15),
   'replace rows of embed_tokens': embeddings(16, [3, 7, 11, 60]),
   'replace embed_tokens': embeddings(17),
+  'bottleneck parallel, without its stream': bottleneck(
+    18,
+    'relu',
+    ['parallel_attention', 'parallel_ffn'],
+    {
+      originalLnAfter: false,
+    },
+  ),
+  'bottleneck after the ffn alone, its stream twice': bottleneck(19, 'silu', ['ffn'], {
+    originalLnBefore: true,
+    residual: 'after_ln',
+  }),
+  'bottleneck with norms around it': bottleneck(20, 'gelu', undefined, {
+    norms: ['lnBefore', 'lnAfter'],
+    adapterResidualBeforeLn: true,
+  }),
+  'bottleneck gated, with a norm after it': bottleneck(21, 'tanh', undefined, {
+    norms: ['lnAfter'],
+    gated: true,
+  }),
+  'replace norms': ownTensors(22, ['norms']),
+  'replace linears': ownTensors(23, ['linears']),
+  'low_rank with a bias': ownTensors(24, ['bias']),
+  'replace norms, linears and rows of lm_head': ownTensors(25, ['norms', 'linears', 'head rows']),
+  'low_rank with a bias and norms of its own': ownTensors(26, ['norms', 'bias']),
 })

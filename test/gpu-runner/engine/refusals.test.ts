@@ -2,8 +2,9 @@ import { readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
 import type { Engine, LoadedAdapter } from '@graft/runner/engine/engine.ts'
 import { openOnnxEngine } from '@graft/runner/engine/onnx/onnx-engine.ts'
 import { fromHex } from '@graft/sdk/format/digest.ts'
+import type { Bottleneck } from '@graft/sdk/format/operations.ts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { bottleneck, builder, dora, ia3, lowRank, prefix } from './random-adapters.ts'
+import { bottleneck, builder, dora, ia3, lowRank, ownTensors, prefix } from './random-adapters.ts'
 import { TINY, writeTinyCheckpoint } from './tiny-checkpoint.ts'
 
 /** What the engine cannot compute exactly it refuses by name, at load or when a sum is asked for. */
@@ -53,6 +54,83 @@ describe('an adapter that the engine cannot serve', () => {
     const site = 'model.embed_tokens'
     add({ op: 'replace', site, param: 'bias', shape, slots: { value } })
     await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', 'replace of bias')
+  })
+
+  it('refuses a bias where the base has none, and a row beyond its tokens', async () => {
+    const site = 'model.layers.0.self_attn.q_proj'
+    const value = (shape: number[], seed: number) => {
+      const { adapter, add, tensor } = builder(seed)
+      return { adapter, add, slots: { value: tensor('value', shape, 1) } }
+    }
+    const bias = value([TINY.hidden], 511)
+    bias.add({ op: 'replace', site, param: 'bias', shape: [TINY.hidden], slots: bias.slots })
+    await refuses(bias.adapter, 'ERR_OPERATION_UNSUPPORTED', 'the base has no bias there')
+    const shape = [1, TINY.hidden]
+    const row = value(shape, 512)
+    const rows = [TINY.vocab]
+    row.add({ op: 'replace', site: 'lm_head', param: 'weight', shape, rows, slots: row.slots })
+    await refuses(row.adapter, 'ERR_OPERATION_UNSUPPORTED', `row ${TINY.vocab} at lm_head`)
+  })
+
+  it('refuses a magnitude over a weight of its own, whose norms it would not know', async () => {
+    const adapter = dora(513)
+    const own = ownTensors(514, ['linears'])
+    adapter.operations.push(...own.operations)
+    for (const [name, value] of own.tensors) adapter.tensors.set(name, value)
+    await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', 'a magnitude and a weight of its own')
+  })
+
+  it('refuses a second weight at a linear, and a second head', async () => {
+    for (const [parts, part] of [
+      ['linears', 'is replaced twice'],
+      ['head rows', 'lm_head is replaced twice'],
+    ] as const) {
+      const adapter = ownTensors(515, [parts])
+      adapter.operations.push(adapter.operations[0]!)
+      await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', part)
+    }
+  })
+
+  it.each<[string, (operations: Bottleneck[]) => void, string]>([
+    [
+      'post_add, on which AdapterHub fails too',
+      ([first]) => {
+        first!.residual = 'post_add'
+      },
+      'post_add',
+    ],
+    [
+      'a second one at a place',
+      (operations) => {
+        operations.push(operations[0]!)
+      },
+      'a second one after the attention',
+    ],
+    [
+      'a second activation',
+      ([first]) => {
+        first!.activation = 'tanh'
+      },
+      'a second activation',
+    ],
+    [
+      'another order in another layer',
+      ([first]) => {
+        first!.originalLnAfter = false
+      },
+      'another order of norms and residuals',
+    ],
+    [
+      'a block that is not there',
+      ([first]) => {
+        first!.site = 'model.layers.9'
+      },
+      'no such block',
+    ],
+  ])('refuses bottlenecks with %s', async (_, change, part) => {
+    const adapter = bottleneck(516, 'relu')
+    change(adapter.operations as Bottleneck[])
+    await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', part)
   })
 
   it('refuses a linear that the base does not have', async () => {
