@@ -7,6 +7,7 @@ import type { LoadedAdapter } from '../engine.ts'
 import { bottleneckKeys } from '../graph/bottleneck-keys.ts'
 import { type GroupKind, linearGroups } from '../graph/linear-groups.ts'
 import { transpose } from '../graph/linear-weights.ts'
+import { vectorsOn } from '../graph/row-vectors.ts'
 import { linearSites } from '../graph/sites.ts'
 import { widest } from '../graph/variants.ts'
 import { isComposable, needsWholePrompt } from '../rules.ts'
@@ -55,6 +56,7 @@ export async function compileAdapter(
     pages: new Map(),
     outVectors: new Map(),
     inVectors: new Map(),
+    vectorsAt: new Set(),
     bottleneck: null,
     prefix: [],
     prompt: null,
@@ -73,6 +75,11 @@ export async function compileAdapter(
   }
   const groups = linearGroups(checkpoint.config)
   compiled.pages = await packPages(groups, factors, precision)
+  for (const { kind, parts } of groups)
+    for (const { path } of parts) {
+      if (compiled.inVectors.has(path)) compiled.vectorsAt.add(vectorsOn(kind, 'in'))
+      if (compiled.outVectors.has(path)) compiled.vectorsAt.add(vectorsOn(kind, 'out'))
+    }
   if ([...compiled.pages.values()].some(({ count }) => count > 1))
     compiled.variant = widest([compiled.variant, 'rich'])
   const alone = new Set(groups.flatMap(({ parts }) => (parts.length === 1 ? parts[0]!.path : [])))

@@ -18,6 +18,8 @@ export interface CompiledAdapter {
   outVectors: Map<string, Float32Array>
   /** By site: l of y = W(l * x), [in]. */
   inVectors: Map<string, Float32Array>
+  /** The inputs of a graph, see vectorsOn, that say where it has vectors. */
+  vectorsAt: Set<string>
   bottleneck: CompiledBottleneck | null
   prefix: { layer: number; tokens: number; k: Float32Array; v: Float32Array }[]
   /** Virtual token embeddings [tokens, hidden]. */

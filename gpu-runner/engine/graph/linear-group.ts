@@ -16,7 +16,7 @@ import { timesVectors } from './row-vectors.ts'
 export function linearGroup(context: GraphContext, group: LinearGroup, x: string): string {
   const { carries } = context
   let y = product(context, group, x)
-  if (carries.rich) y = timesVectors(context, `${group.key}.out_vectors`, group.out, y)
+  if (carries.rich) y = timesVectors(context, group, 'out', `${group.key}.out_vectors`, y)
   if (carries.lowRank) y = addLowRank(context, group, x, y)
   y = addBias(context, group, y)
   return carries.own ? ownShift(context, group, y) : y
@@ -38,7 +38,8 @@ function product(context: GraphContext, group: LinearGroup, x: string): string {
     parts.map(({ path, out }) => checkpoint.f32(`${path}.weight`, [out, group.in]))
   const of = { name: key, out: group.out, in: group.in, parts: weights }
   const form = PRECISIONS[precision].linears
-  const scaled = ({ path }: GroupPart) => timesVectors(context, `${path}.in_vectors`, group.in, x)
+  const scaled = ({ path }: GroupPart) =>
+    timesVectors(context, group, 'in', `${path}.in_vectors`, x)
   const single = parts.length === 1
   const inputs = (single ? carries.rich : carries.partInputs) ? parts.map(scaled) : null
   const y =

@@ -19,9 +19,9 @@ export const PAGE_RANK = 16
  * multiplied one by one: a matrix of several rows is summed in another order than a single one, and the bits of a row
  * would tell how many others use its adapter.
  *
- * Where each token reads one page at most, `.put` names the rows [tokens*C, chunk] that outputs are added to. Where it
- * may read several, `.sum` [U,K] names the K outputs, or zeros, that are added first, for each of U rows of `.put`:
- * ScatterND adds from several threads, so no row may be named twice.
+ * Where each token reads one page at most, `.put` names the rows [tokens*C, chunk] that outputs are added to. Where some
+ * read several, and `.summed` says so, `.sum` [U,K] names the K outputs, or zeros, that are added first, for each of U
+ * rows of `.put_sums`: ScatterND adds from several threads, so no row may be named twice.
  * Places that nobody takes are selected away, never multiplied by a mask: Inf * 0 is NaN.
  */
 export function pageInputs(context: GraphContext): void {
@@ -33,10 +33,11 @@ export function pageInputs(context: GraphContext): void {
     m.input(`${kind}.pages.tokens`, INT64, [p, i, j])
     m.input(`${kind}.pages.valid`, BOOL, [p, i, j, 1])
     if (group.parts.length > 1) m.input(`${kind}.pages.parts`, INT64, [p, i, chunks, j])
-    if (carries.pageSums) {
-      m.input(`${kind}.pages.sum`, INT64, [`${kind}.U`, `${kind}.K`])
-      m.input(`${kind}.pages.put`, INT64, [`${kind}.U`, 1])
-    } else m.input(`${kind}.pages.put`, INT64, chunks > 1 ? [p, i, chunks, j, 1] : [p, i, j, 1])
+    m.input(`${kind}.pages.put`, INT64, chunks > 1 ? [p, i, chunks, j, 1] : [p, i, j, 1])
+    if (!carries.pageSums) continue
+    m.input(`${kind}.pages.summed`, BOOL, [])
+    m.input(`${kind}.pages.sum`, INT64, [`${kind}.U`, `${kind}.K`])
+    m.input(`${kind}.pages.put_sums`, INT64, [`${kind}.U`, 1])
   }
 }
 
@@ -72,14 +73,24 @@ export function addLowRank(
     FLOAT,
     single ? [pages, 1, PAGE_RANK, chunk] : [pages, 1, chunks, PAGE_RANK, chunk],
   )
-  let update = m.node('MatMul', [z, b])
-  if (carries.pageSums) {
+  const update = m.node('MatMul', [z, b])
+  const add = (target: string, where: string, values: string) =>
+    m.node('ScatterND', [target, input(where), values], { reduction: 'add' })
+  const direct = (target: string) => add(target, 'put', update)
+  const sums = (target: string) => {
     const rows = m.node('Reshape', [update, m.integers([-1, chunk])])
     const terms = m.node('Gather', [rows, input('sum')], { axis: 0 })
-    update = m.node('ReduceSum', [terms, m.integers([1])], { keepdims: 0 })
+    const sum = m.node('ReduceSum', [terms, m.integers([1])], { keepdims: 0 })
+    return add(target, 'put_sums', sum)
   }
   const put = (target: string) =>
-    m.node('ScatterND', [target, input('put'), update], { reduction: 'add' })
+    carries.pageSums
+      ? m.branch(
+          input('summed'),
+          () => sums(target),
+          () => direct(target),
+        )
+      : direct(target)
   if (single) return put(y)
   const rows = m.node('Reshape', [y, m.integers([-1, chunk])])
   return m.node('Reshape', [put(rows), m.integers([-1, group.out])])

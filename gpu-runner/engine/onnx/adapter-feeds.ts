@@ -1,5 +1,7 @@
 import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
 import type { RowRegion } from '../bank/row-region.ts'
+import { GROUP_KINDS } from '../graph/linear-groups.ts'
+import { VECTOR_SIDES, vectorsOn } from '../graph/row-vectors.ts'
 import { VARIANTS, type Variant } from '../graph/variants.ts'
 import { bottleneckFeeds } from './bottleneck-feeds.ts'
 import { flags, floats, longs, type Ort } from './ort.ts'
@@ -60,6 +62,13 @@ function vectorFeeds(
       [own.length],
     ),
   }
+  for (const kind of GROUP_KINDS)
+    for (const side of VECTOR_SIDES) {
+      const on = rows.some((row) =>
+        row?.binding.terms.some(({ adapter }) => adapter.vectorsAt.has(vectorsOn(kind, side))),
+      )
+      feeds[vectorsOn(kind, side)] = flags(Uint8Array.of(on ? 1 : 0), [])
+    }
   for (const key of vectors.keys())
     if (partInputs || !bank.isPartInput(key))
       feeds[key] = floats(vectors.view(key), [vectors.entries, vectors.width(key)])

@@ -20,8 +20,12 @@ export function pageFeeds(
     const region = bank.pages[kind]
     const read = pagesRead(bank, kind, rows, tokens)
     const group = bank.groupsOf(kind)[0]!
-    const table = readers(read, sums, least, tokens > 1)
-    for (const [name, tensor] of Object.entries(tableFeeds(table, group, sums, least)))
+    const summed = sums && read.some((pages) => pages.length > 1)
+    const table = readers(read, summed, least, tokens > 1)
+    for (const [name, tensor] of Object.entries({
+      ...tableFeeds(table, group),
+      ...(sums ? sumFeeds(table, chunkParts(group).length, summed, least) : {}),
+    }))
       feeds[`${kind}.pages.${name}`] = tensor
     for (const each of bank.groupsOf(kind))
       Object.assign(feeds, weightFeeds(region, each, table.range))
@@ -47,7 +51,7 @@ function pagesRead(
 }
 
 /** The pages that a run is given: a view, so all between the first and the last that is read. */
-function rangeOf(read: number[][], sums: boolean, least: 0 | 1): PageRange {
+function rangeOf(read: number[][], summed: boolean, least: 0 | 1): PageRange {
   let first = Number.POSITIVE_INFINITY
   let last = -1
   for (const pages of read)
@@ -57,7 +61,7 @@ function rangeOf(read: number[][], sums: boolean, least: 0 | 1): PageRange {
     }
   if (last < 0) return { first: 0, count: least }
   // A sum of pages has page 0, which is zeros, where a token reads fewer than others.
-  if (sums) first = 0
+  if (summed) first = 0
   return { first, count: last - first + 1 }
 }
 
@@ -73,8 +77,8 @@ interface Readers {
   placesOf: Map<number, number[]>
 }
 
-function readers(read: number[][], sums: boolean, least: 0 | 1, prompt: boolean): Readers {
-  const range = rangeOf(read, sums, least)
+function readers(read: number[][], summed: boolean, least: 0 | 1, prompt: boolean): Readers {
+  const range = rangeOf(read, summed, least)
   const most = new Map<number, number>()
   for (const pages of read) for (const page of pages) most.set(page, (most.get(page) ?? 0) + 1)
   const places = Math.max(1, ...most.values())
@@ -99,7 +103,7 @@ function readers(read: number[][], sums: boolean, least: 0 | 1, prompt: boolean)
   return { range, places, prompt, tokens, placesOf }
 }
 
-function tableFeeds(table: Readers, group: LinearGroup, sums: boolean, least: 0 | 1): Feeds {
+function tableFeeds(table: Readers, group: LinearGroup): Feeds {
   const { places, tokens, prompt } = table
   const pages = table.range.count
   const [i, j] = prompt ? [1, places] : [places, 1]
@@ -129,7 +133,6 @@ function tableFeeds(table: Readers, group: LinearGroup, sums: boolean, least: 0 
       byChunk((at, c) => at * group.parts.length + parts[c]!),
       [pages, i, chunks, j],
     )
-  if (sums) return { ...feeds, ...sumFeeds(table, chunks, least) }
   // Places that nobody took add zeros to token 0.
   feeds['put'] = longs(
     byChunk((at, c) => taken(at) * chunks + c),
@@ -142,10 +145,11 @@ function tableFeeds(table: Readers, group: LinearGroup, sums: boolean, least: 0 
 function sumFeeds(
   { range, places, prompt, placesOf }: Readers,
   chunks: number,
+  summed: boolean,
   least: 0 | 1,
 ): Feeds {
   const j = prompt ? places : 1
-  const tokens = [...placesOf.entries()]
+  const tokens = summed ? [...placesOf.entries()] : []
   const most = Math.max(range.count === 0 ? 0 : 1, ...tokens.map(([, own]) => own.length))
   // Nobody reads page 0: its outputs are zeros.
   if (tokens.length < least) tokens.push([0, []])
@@ -160,7 +164,11 @@ function sumFeeds(
       }
     }
   const rows = tokens.length * chunks
-  return { sum: longs(sum, [rows, most]), put: longs(put, [rows, 1]) }
+  return {
+    summed: flags(Uint8Array.of(summed ? 1 : 0), []),
+    sum: longs(sum, [rows, most]),
+    put_sums: longs(put, [rows, 1]),
+  }
 }
 
 function weightFeeds(region: PageRegion, group: LinearGroup, range: PageRange): Feeds {
