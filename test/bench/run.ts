@@ -7,6 +7,7 @@ import { mixedMethods } from './mixed-methods.ts'
 import { nf4 } from './nf4.ts'
 import { preparePeers } from './prepare-peers.ts'
 import { unused } from './unused.ts'
+import { vsLlamaCpp } from './vs-llama-cpp.ts'
 
 const BENCHES: Record<string, Bench> = {
   'adapters-distinct': adaptersDistinct,
@@ -15,6 +16,7 @@ const BENCHES: Record<string, Bench> = {
   'mixed-methods': mixedMethods,
   nf4,
   unused,
+  'vs-llama-cpp': vsLlamaCpp,
 }
 
 const usage = (): string =>
