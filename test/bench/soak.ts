@@ -18,8 +18,8 @@ import { quantile, rounded } from './statistics.ts'
 
 const RUNNER_ID = 'soaked'
 /** The catalogue is several times the bank, and more than the bank and the host memory together. */
-const BANK_MIB = 16
-const HOST_MIB = 24
+const BANK_MIB = 24
+const HOST_MIB = 32
 /** Share of the run in which caches and heaps still fill. */
 const WARM_UP = 0.25
 
@@ -120,6 +120,7 @@ async function soak({ minutes, rate, seed, bound }: SoakOptions): Promise<number
     wrong_tokens: tally.wrong,
     wrong_examples: tally.wrongExamples,
     unexpected_ends: tally.unexpectedEnds,
+    refused_busy: tally.busy,
     dropped_arrivals: tally.dropped,
     callables: catalogue.callables.length,
     answers_known: known.flat().length,
@@ -139,6 +140,7 @@ async function soak({ minutes, rate, seed, bound }: SoakOptions): Promise<number
       warm_up_share: WARM_UP,
       rss_mib: watch.samples.map(({ rss }) => Math.round(rss / 2 ** 20)).filter(everyMinute),
       heap_mib: watch.samples.map((s) => Math.round(s.heapUsed / 2 ** 20)).filter(everyMinute),
+      external_mib: watch.samples.map((s) => Math.round(s.external / 2 ** 20)).filter(everyMinute),
     },
     bank_mib: BANK_MIB,
     host_mib: HOST_MIB,

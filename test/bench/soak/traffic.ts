@@ -14,10 +14,10 @@ const SHARES: [Kind, number][] = [
 /** Popularity falls with rank to this power. */
 const ZIPF = 1
 /** Answers under way at once; an arrival beyond it is dropped and counted, since an open loop would pile up. */
-const MOST_IN_FLIGHT = 64
+const MOST_IN_FLIGHT = 16
 /** Longest time that a request with a deadline gives the runner, ms: some make it, some do not. */
 const DEADLINE_MS = 60
-/** What a runner may answer to a request that asks for it. */
+/** What a runner may answer to a request of the kind. */
 const EXPECTED_ENDS: Record<Kind, string[]> = {
   whole: ['done'],
   'hang-up': ['left', 'done'],
@@ -25,14 +25,18 @@ const EXPECTED_ENDS: Record<Kind, string[]> = {
   'unknown-adapter': ['ERR_VERSION_UNKNOWN'],
 }
 
+/** All of the bank is in use, or the queue is long: a busy runner says so and the caller comes back. Counted, never wrong. */
+const BUSY = ['ERR_BANK_FULL', 'ERR_OVERLOADED']
+
 export interface Tally {
   requests: Record<Kind, number>
   ends: Record<string, number>
   tokens: number
-  /** Tokens that differ from the answer alone; [request, position, wanted, got] of the first few. */
+  /** Answers with a token that differs from the answer alone, and the first few of them in words. */
   wrong: number
   wrongExamples: string[]
   unexpectedEnds: number
+  busy: number
   dropped: number
   /** Milliseconds of answers read to their end. */
   latency: number[]
@@ -46,6 +50,7 @@ export const newTally = (): Tally => ({
   wrong: 0,
   wrongExamples: [],
   unexpectedEnds: 0,
+  busy: 0,
   dropped: 0,
   latency: [],
   firstToken: [],
@@ -141,7 +146,8 @@ const unknownAdapter = (random: () => number) => ({
 function judge(tally: Tally, kind: Kind, want: number[], outcome: Outcome, label: string): void {
   count(tally.ends, outcome.end)
   tally.tokens += outcome.tokens.length
-  if (!EXPECTED_ENDS[kind].includes(outcome.end)) tally.unexpectedEnds++
+  if (BUSY.includes(outcome.end)) tally.busy++
+  else if (!EXPECTED_ENDS[kind].includes(outcome.end)) tally.unexpectedEnds++
   const length = Math.min(want.length, outcome.tokens.length)
   for (let i = 0; i < length; i++) {
     if (outcome.tokens[i] === want[i]) continue
