@@ -7,5 +7,8 @@ export const ENGINE_DEFAULTS = {
   /** Threads of one operator. */
   threads: 2,
   bankBudgetBytes: 2 ** 30,
+  kvPrecision: 'fp32',
+  kvBudgetBytes: 2 ** 30,
+  prefixBudgetBytes: 2 ** 28,
   bankPrecision: 'fp32',
 } as const

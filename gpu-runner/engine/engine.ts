@@ -79,7 +79,7 @@ export interface Engine extends AsyncDisposable {
   ): Promise<{ cachedTokens: number; merged?: boolean }>
   close(sequence: number): Promise<void>
   /**
-   * @throws ERR_PROMPT_TOO_LONG, ERR_REQUEST_INVALID for one row's sake, before anything is computed
+   * @throws ERR_PROMPT_TOO_LONG, ERR_REQUEST_INVALID, ERR_OVERLOADED (no memory for keys and values now) for one row's sake, before anything is computed
    */
   step(rows: StepRow[]): Promise<{ rows: RowResult[]; ms: number }>
 }

@@ -1,9 +1,18 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
-import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { type ErrorCode, expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import { OPERATIONS, type Operation } from '@graft/sdk/format/operations.ts'
 import type { EngineInfo, StepRow } from './engine.ts'
 
 /** What every engine refuses, in the same words, whatever computes the rest. */
+
+/** What Engine.step refuses for one row's sake, before it computes any: without that row the others may be stepped again. */
+export const isRowRefusal = (e: unknown): e is GraftError =>
+  isGraftError(e) && ROW_REFUSALS.includes(e.code)
+const ROW_REFUSALS: readonly ErrorCode[] = [
+  'ERR_PROMPT_TOO_LONG',
+  'ERR_REQUEST_INVALID',
+  'ERR_OVERLOADED',
+]
 
 export const isComposable = (operations: Operation[]): boolean =>
   operations.every(({ op }) => OPERATIONS[op].composable)

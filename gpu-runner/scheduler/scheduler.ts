@@ -1,5 +1,6 @@
 import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import type { Engine, RowResult, StepRow } from '../engine/engine.ts'
+import { isRowRefusal } from '../engine/rules.ts'
 import { createDoor, type Knock } from './door.ts'
 import { type Claim, createFairShares } from './fair-shares.ts'
 import type { Job } from './job.ts'
@@ -65,10 +66,6 @@ interface Sequence {
   over: boolean
   error: GraftError | null
 }
-
-/** What Engine.step refuses for one row's sake, before anything is computed. */
-const isRowRefusal = (e: unknown): e is GraftError =>
-  isGraftError(e) && (e.code === 'ERR_PROMPT_TOO_LONG' || e.code === 'ERR_REQUEST_INVALID')
 
 export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps): Scheduler {
   const { tokenBudget, chunkTokens, maxWaiting, sharePrefixes } = { ...SCHEDULER_LIMITS, ...limits }

@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import type { KvPrecision } from '../bank/kv-format.ts'
 import type { Execution } from './execution.ts'
 import { type LinearGroup, linearGroups } from './linear-groups.ts'
 import type { Precision } from './linear-weights.ts'
@@ -11,6 +12,8 @@ export interface GraphContext {
   checkpoint: Checkpoint
   precision: Precision
   execution: Execution
+  /** Of past keys and values, where the host holds them. */
+  kvPrecision: KvPrecision
   /** Which adapter machinery the graph carries. */
   carries: Carries
   /** Of every layer, in the order they run. */
@@ -25,12 +28,14 @@ export function graphContext(
   precision: Precision,
   variant: Variant,
   execution: Execution,
+  kvPrecision: KvPrecision,
 ): GraphContext {
   return {
     m,
     checkpoint,
     precision,
     execution,
+    kvPrecision,
     carries: VARIANTS[variant],
     groups: linearGroups(checkpoint.config),
     zero: m.constant('zero', ONNX_TYPE.FLOAT, [], new Float32Array([0])),

@@ -1,5 +1,6 @@
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
-import { attention, attentionInputs } from './attention.ts'
+import type { KvPrecision } from '../bank/kv-format.ts'
+import { attention, attentionInputs, attentionOutputs } from './attention.ts'
 import type { Placement } from './bottleneck-keys.ts'
 import { bottleneckInputs, bottleneckSite } from './bottleneck-site.ts'
 import { type GraphContext, graphContext, groupOf } from './context.ts'
@@ -22,11 +23,9 @@ const { FLOAT, INT64, BOOL } = ONNX_TYPE
  * logits are asked for. Everything between the blocks' attentions is [tokens, width].
  *
  *   ids [tokens], pos [B,T], grid [3] = (B, T, -1), take [P] (indices into tokens) -> logits [P,vocab]
- *   visible [B,1,G*T,S+T] (bool), split [2] = (S, T), past.<l>.k / .v [B,kvHeads,S,headDim]
- *   -> new.<l>.k / .v [B,kvHeads,T,headDim]
  *
  * The KV cache stays outside: past rows come in as views and only the step's own rows go out.
- * Adapter inputs are described where they are read; masks select with Where and never multiply, since Inf * 0 is NaN.
+ * Inputs of attention and of adapters are described where they are read; masks select with Where and never multiply, since Inf * 0 is NaN.
  *
  * @param weights where the weights lie, and where those that are missing are put
  */
@@ -36,9 +35,10 @@ export function buildDecoder(
   variant: Variant,
   execution: Execution,
   weights: WeightFile,
+  kvPrecision: KvPrecision = 'fp32',
 ): Uint8Array {
   const m = new OnnxModel(weights)
-  const context = graphContext(m, checkpoint, precision, variant, execution)
+  const context = graphContext(m, checkpoint, precision, variant, execution, kvPrecision)
   const { layers } = checkpoint.config
   m.input('ids', INT64, ['tokens'])
   m.input('pos', INT64, ['B', 'T'])
@@ -59,6 +59,7 @@ export function buildDecoder(
     const fed = mlp(context, block, beforeFfn.normal)
     stream = afterSubLayer(context, beforeFfn.h, block, 'ffn', fed)
   }
+  attentionOutputs(context)
   lmHead(context, normalise(context, stream, 'model.norm').normal)
   return m.finish()
 }

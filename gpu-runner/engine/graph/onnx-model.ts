@@ -2,11 +2,19 @@ import { bytes, type Field, float, integer, message, text } from './protobuf.ts'
 import type { WeightFile } from './weight-file.ts'
 
 /** onnx.proto3 (IR version 10): TensorProto.DataType. */
-export const ONNX_TYPE = { FLOAT: 1, UINT8: 2, INT32: 6, INT64: 7, BOOL: 9 } as const
+export const ONNX_TYPE = {
+  FLOAT: 1,
+  UINT8: 2,
+  INT8: 3,
+  INT32: 6,
+  INT64: 7,
+  BOOL: 9,
+  FLOAT16: 10,
+} as const
 export type OnnxType = (typeof ONNX_TYPE)[keyof typeof ONNX_TYPE]
 
 /** Bytes of one element. */
-const BYTES: Record<OnnxType, number> = { 1: 4, 2: 1, 6: 4, 7: 8, 9: 1 }
+const BYTES: Record<OnnxType, number> = { 1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2 }
 
 export type Attribute = number | string | number[] | { float: number }
 

@@ -1,5 +1,6 @@
-import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
+import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { Engine, RowResult, StepRow } from '../engine.ts'
+import { isRowRefusal } from '../rules.ts'
 
 /** The rows of one step that run on one engine. */
 export interface Side {
@@ -8,10 +9,6 @@ export interface Side {
   /** The engine failed. */
   onFailure(): void
 }
-
-/** What an engine refuses for one row's sake, before it computes anything. */
-const isRefusal = (e: unknown): boolean =>
-  isGraftError(e) && (e.code === 'ERR_PROMPT_TOO_LONG' || e.code === 'ERR_REQUEST_INVALID')
 
 /**
  * One step over several engines, together: what one computes alone (attention, softmax, copies) fills the cores that the
@@ -27,7 +24,7 @@ export async function stepSides(
     try {
       return joined([await only!.engine.step(only!.rows)])
     } catch (e) {
-      if (!isRefusal(e)) only!.onFailure()
+      if (!isRowRefusal(e)) only!.onFailure()
       throw e
     }
   const results = await Promise.allSettled(sides.map(({ engine, rows }) => engine.step(rows)))

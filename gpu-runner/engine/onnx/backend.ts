@@ -1,8 +1,9 @@
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import type { Execution } from '../graph/execution.ts'
 import { DeviceKv } from './device-kv.ts'
 import { DeviceMemory } from './device-memory.ts'
-import { HostKv } from './host-kv.ts'
+import { HostKv, type HostKvOptions } from './host-kv.ts'
 import type { KvStore } from './kv-store.ts'
 
 /** What differs between executions, sessions apart. */
@@ -17,14 +18,19 @@ export interface Backend {
 export async function openBackend(
   execution: Execution,
   config: ModelConfig,
-  slots: number,
+  options: HostKvOptions,
 ): Promise<Backend> {
   if (execution === 'cpu') {
-    const kv = new HostKv(config, slots)
+    const kv = new HostKv(config, options)
     return { kv, least: 0, dispose: () => kv.dispose() }
   }
+  if (options.precision !== 'fp32')
+    throw new GraftError(
+      'ERR_REQUEST_INVALID',
+      expected('kvPrecision on webgpu', 'fp32', options.precision),
+    )
   const memory = await DeviceMemory.open()
-  const kv = await DeviceKv.open(config, memory, slots)
+  const kv = await DeviceKv.open(config, memory, options.slots)
   return {
     kv,
     least: 1,

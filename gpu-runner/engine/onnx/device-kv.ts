@@ -4,7 +4,7 @@ import { KvPages, PAGE_TOKENS } from '../bank/kv-pages.ts'
 import type { DeviceMemory } from './device-memory.ts'
 import type { KvRows, KvStore } from './kv-store.ts'
 import { integers32, type Ort } from './ort.ts'
-import type { Run } from './plan-runs.ts'
+import { planTogether, type Run, type RunRow } from './plan-runs.ts'
 
 /** A longer past is read in widths of these, so that few shapes are met. */
 const widthOf = (positions: number): number => {
@@ -21,7 +21,6 @@ const FIRST_PAGES = 64
  * and reads in place. The host knows only which rows belong to which position.
  */
 export class DeviceKv implements KvStore {
-  readonly batches = 'any'
   readonly #config: ModelConfig
   readonly #memory: DeviceMemory
   readonly #pages: KvPages
@@ -59,6 +58,15 @@ export class DeviceKv implements KvStore {
       const [layer, kind] = name.split('.') as [string, 'k' | 'v']
       return byLayer.get(Number(layer))![kind]
     })
+  }
+
+  /** Blocks are not shared between slots here yet. */
+  adopt(): number {
+    return 0
+  }
+
+  plan(rows: RunRow[]): Run[] {
+    return planTogether(rows)
   }
 
   feeds({ rows, tokens }: Run): Record<string, Ort.Tensor> {

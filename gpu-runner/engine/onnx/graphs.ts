@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import type { KvPrecision } from '../bank/kv-format.ts'
 import { buildDecoder } from '../graph/decoder.ts'
 import type { Execution } from '../graph/execution.ts'
 import type { Precision } from '../graph/linear-weights.ts'
@@ -18,6 +19,8 @@ export interface GraphsOptions {
   checkpoint: Checkpoint
   precision: Precision
   execution: Execution
+  /** Of past keys and values, where the host holds them. */
+  kvPrecision: KvPrecision
   threads: number
   /** Where the weights are prepared; undefined: in memory. */
   folder: string | undefined
@@ -27,20 +30,24 @@ export async function openGraphs({
   checkpoint,
   precision,
   execution,
+  kvPrecision,
   threads,
   folder,
 }: GraphsOptions): Promise<Graphs> {
   const weights = folder === undefined ? new MemoryWeights() : await PreparedWeights.open(folder)
   const build = (variant: Variant) =>
-    buildDecoder(checkpoint, precision, variant, execution, weights)
+    buildDecoder(checkpoint, precision, variant, execution, weights, kvPrecision)
   if (weights instanceof PreparedWeights && !weights.complete) await prepare(weights, build)
   const create = async (variant: Variant): Promise<Ort.InferenceSession> => {
     const model = build(variant)
     if (weights instanceof PreparedWeights)
-      return createSession(await weights.addModel(`${variant}-${execution}`, model), {
-        execution,
-        threads,
-      })
+      return createSession(
+        await weights.addModel(`${variant}-${execution}-kv-${kvPrecision}`, model),
+        {
+          execution,
+          threads,
+        },
+      )
     const external = { path: weights.name, data: weights.bytes }
     return createSession(model, { execution, threads, external })
   }

@@ -5,9 +5,17 @@ import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { AdapterBank } from '../bank/adapter-bank.ts'
 import { compileAdapter } from '../bank/compile-adapter.ts'
 import type { CompiledAdapter } from '../bank/compiled-adapter.ts'
+import type { KvPrecision } from '../bank/kv-format.ts'
 import type { BankPrecision } from '../bank/stored-table.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
-import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
+import type {
+  Engine,
+  EngineInfo,
+  LoadedAdapter,
+  PromptPrefix,
+  RowResult,
+  StepRow,
+} from '../engine.ts'
 import type { Execution } from '../graph/execution.ts'
 import type { Precision } from '../graph/linear-weights.ts'
 import { VARIANTS, widest } from '../graph/variants.ts'
@@ -18,7 +26,7 @@ import { baseFeeds, virtualFeeds } from './base-feeds.ts'
 import { openGraphs } from './graphs.ts'
 import { putHeadRows } from './head-rows.ts'
 import { ORT_VERSION } from './ort.ts'
-import { planRuns, type Run } from './plan-runs.ts'
+import type { Run } from './plan-runs.ts'
 import { positionsWanted, rowResults } from './row-results.ts'
 import type { Sequence } from './sequence.ts'
 import { holdBack, nothingYet } from './whole-prompt.ts'
@@ -36,6 +44,12 @@ export interface OnnxEngineOptions {
   threads?: number
   /** @default 1 GiB */
   bankBudgetBytes?: number
+  /** How keys and values of open sequences are held. @default "fp32" */
+  kvPrecision?: KvPrecision
+  /** Most bytes of keys and values of open sequences. @default 1 GiB */
+  kvBudgetBytes?: number
+  /** Most bytes of prompt blocks that are kept for later sequences; 0 = none are. @default 256 MiB */
+  prefixBudgetBytes?: number
   /** Of low-rank updates while they wait in the bank. @default "fp32" */
   bankPrecision?: BankPrecision
   /** Folder of this base at this precision, made where it is absent. @default weights in memory */
@@ -43,7 +57,7 @@ export interface OnnxEngineOptions {
 }
 
 /** Raised whenever the arithmetic may change, so that admissions are made anew. */
-const GRAPH_REVISION = 3
+const GRAPH_REVISION = 4
 
 const OPERATIONS: OperationKind[] = [
   'low_rank',
@@ -62,16 +76,9 @@ export interface OnnxEngine extends Engine {
 
 /** The engine on onnxruntime-node. A run blocks its thread: thread/ gives it one of its own. */
 export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEngine> {
-  const {
-    checkpoint,
-    precision,
-    execution,
-    slots,
-    threads,
-    bankBudgetBytes,
-    bankPrecision,
-    prepared,
-  } = { ...ENGINE_DEFAULTS, ...options }
+  const settings = { ...ENGINE_DEFAULTS, ...options }
+  const { checkpoint, precision, execution, slots, threads } = settings
+  const { kvPrecision, bankPrecision, bankBudgetBytes } = settings
   const { config } = checkpoint
   const info: EngineInfo = {
     base: { name: checkpoint.name, digest: options.baseDigest },
@@ -83,17 +90,29 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
     operations: OPERATIONS,
     precision,
     execution,
-    kvPrecision: 'fp32',
+    kvPrecision,
     bankPrecision,
-    build: `graft-onnx-${GRAPH_REVISION}+ort-${ORT_VERSION}+${[precision, bankPrecision, execution].join('-')}`,
+    build: `graft-onnx-${GRAPH_REVISION}+ort-${ORT_VERSION}+${[precision, bankPrecision, `kv-${kvPrecision}`, execution].join('-')}`,
     bankBudgetBytes,
   }
   const bank = new AdapterBank(config, bankBudgetBytes)
-  const backend = await openBackend(execution, config, slots)
+  const backend = await openBackend(execution, config, {
+    slots,
+    precision: kvPrecision,
+    budgetBytes: settings.kvBudgetBytes,
+    prefixBudgetBytes: settings.prefixBudgetBytes,
+  })
   const { kv, least } = backend
   const sequences = new Map<number, Sequence>()
   const freeSlots = Array.from({ length: slots }, (_, slot) => slot)
-  const graphs = await openGraphs({ checkpoint, precision, execution, threads, folder: prepared })
+  const graphs = await openGraphs({
+    checkpoint,
+    precision,
+    execution,
+    kvPrecision,
+    threads,
+    folder: options.prepared,
+  })
   // Views of the bank and the cache are read when the native call starts, after the event loop turned: whatever moves
   // rows waits for its turn.
   let turn: Promise<unknown> = Promise.resolve()
@@ -112,7 +131,8 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
   const open = async (
     id: number,
     adapters: { digest: Digest; weight: number }[],
-  ): Promise<void> => {
+    prefix: PromptPrefix | undefined,
+  ): Promise<number> => {
     if (sequences.has(id)) throw new GraftError('ERR_INTERNAL', `sequence ${id} is open already`)
     if (freeSlots.length === 0)
       throw new GraftError('ERR_OVERLOADED', `all ${slots} sequence slots are in use`)
@@ -129,22 +149,47 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
       poisoned: false,
       held: [],
     }
-    const adapter = binding.terms[0]?.adapter
+    try {
+      const cached = await fill(sequence, prefix)
+      sequences.set(id, sequence)
+      return cached
+    } catch (e) {
+      await release(sequence)
+      throw e
+    }
+  }
+
+  /** Puts what stands before the first step into the slot. @returns prompt tokens among it */
+  const fill = async (sequence: Sequence, prefix: PromptPrefix | undefined): Promise<number> => {
+    const adapter = sequence.binding.terms[0]?.adapter
+    const virtual = adapter?.prompt?.tokens ?? adapter?.prefix[0]?.tokens ?? 0
     if (adapter?.prompt) sequence.pendingPrompt = adapter.prompt
     if (adapter?.prefix.length) {
-      await kv.write(slot, adapter.prefix)
-      sequence.length = adapter.prefix[0]!.tokens
+      await kv.write(sequence.slot, adapter.prefix)
+      sequence.length = virtual
     }
-    sequences.set(id, sequence)
+    // Where a position's values depend on tokens behind it, none of its blocks can stand for another prompt.
+    const shared =
+      prefix && !sequence.binding.terms.some(({ adapter: { wholePrompt } }) => wholePrompt)
+    const cached = shared ? await kv.adopt(sequence.slot, prefix, virtual) : 0
+    if (cached > 0) {
+      sequence.length = virtual + cached
+      sequence.pendingPrompt = null
+    }
+    return cached
+  }
+
+  const release = async (sequence: Sequence): Promise<void> => {
+    bank.unbind(sequence.binding)
+    await kv.free(sequence.slot, sequence.poisoned)
+    freeSlots.push(sequence.slot)
   }
 
   const close = async (id: number): Promise<void> => {
     const sequence = sequences.get(id)
     if (!sequence) return
     sequences.delete(id)
-    bank.unbind(sequence.binding)
-    await kv.free(sequence.slot, sequence.poisoned)
-    freeSlots.push(sequence.slot)
+    await release(sequence)
   }
 
   const run = async (plan: Run): Promise<RowResult[]> => {
@@ -190,7 +235,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
       if (!whole) results.set(sequence.id, nothingYet(sequence.id))
       return whole ?? []
     })
-    for (const plan of planRuns(ready, kv.batches))
+    for (const plan of kv.plan(ready))
       for (const result of await run(plan)) results.set(result.sequence, result)
     return { rows: rows.map((row) => results.get(row.sequence)!), ms: performance.now() - begin }
   }
@@ -214,11 +259,8 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
       loadCompiled(await compileAdapter(adapter, checkpoint, bankPrecision)),
     loadCompiled,
     unload: (digest) => exclusive(() => bank.unload(digest)),
-    open: (id, adapters) =>
-      exclusive(async () => {
-        await open(id, adapters)
-        return { cachedTokens: 0 }
-      }),
+    open: (id, adapters, prefix) =>
+      exclusive(async () => ({ cachedTokens: await open(id, adapters, prefix) })),
     close: (id) => exclusive(() => close(id)),
     step: (rows) => exclusive(() => step(rows)),
     async [Symbol.asyncDispose]() {

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import type * as Ort from 'onnxruntime-node'
+import type { KvValues } from '../bank/kv-format.ts'
 
 // CommonJS package: require gives its exports as they are, without Node guessing names.
 const require = createRequire(import.meta.url)
@@ -13,6 +14,15 @@ export const floats = (data: Float32Array, dims: number[]): Ort.Tensor =>
 
 export const flags = (data: Uint8Array, dims: number[]): Ort.Tensor =>
   new ort.Tensor('bool', data, dims)
+
+/** Keys or values as they are held: f32, half floats as their bits, or int8. */
+export function kvTensor(data: KvValues, dims: number[]): Ort.Tensor {
+  if (data instanceof Float32Array) return floats(data, dims)
+  if (data instanceof Int8Array) return new ort.Tensor('int8', data, dims)
+  const tensor = new ort.Tensor('float16', data, dims)
+  // Where Float16Array exists the constructor turns bits into one, and the binding (1.30.0) reads nothing but bits.
+  return Object.defineProperty(tensor, 'cpuData', { value: data })
+}
 
 export const integers32 = (data: Int32Array, dims: number[]): Ort.Tensor =>
   new ort.Tensor('int32', data, dims)

@@ -1,7 +1,7 @@
 import type { StepRow } from '../engine.ts'
+import type { RunCost } from './run-cost.ts'
 import type { Sequence } from './sequence.ts'
 
-/** A row of a run: null where a slot only fills the view. */
 export interface RunRow {
   sequence: Sequence
   row: StepRow
@@ -10,42 +10,64 @@ export interface RunRow {
 }
 
 export interface Run {
-  firstSlot: number
-  /** By slot from firstSlot on. */
+  /** null where a seat only fills the view. */
   rows: (RunRow | null)[]
   /** New positions per row, virtual ones included. */
   tokens: number
+  /** The view of the past: the seats of one capacity from `seat` on; null: no row has a past, or views are not used. */
+  past: { capacity: number; seat: number } | null
 }
 
-/** Slots between two rows that are cheaper to compute and drop than to start another run for. */
-const GAP = 2
+/** Where a row's past is held. */
+export interface Place {
+  capacity: number
+  seat: number
+}
 
 export const tokensOf = ({ sequence, row }: RunRow): number =>
   row.tokenIds.length + (sequence.pendingPrompt?.tokens ?? 0)
 
+const hasPast = ({ sequence }: RunRow): boolean => sequence.length > 0
+
+/** Rows of as many tokens run together, whatever slots they have. */
+export function planTogether(rows: RunRow[]): Run[] {
+  const byTokens = Map.groupBy(rows, tokensOf)
+  return [...byTokens].map(([tokens, alike]): Run => ({ rows: alike, tokens, past: null }))
+}
+
 /**
- * Decode rows run together, every longer row runs on its own.
- * @param batches whether one run's rows must be neighbouring slots, whose past is then one view
+ * Rows of as many tokens run together where none has a past, or where they sit beside each other. Seats between two of
+ * them are computed and dropped while that costs less than another run.
  */
-export function planRuns(rows: RunRow[], batches: 'neighbours' | 'any'): Run[] {
-  const sorted = rows.toSorted((a, b) => a.sequence.slot - b.sequence.slot)
-  const runs: Run[] = sorted
-    .filter((row) => tokensOf(row) > 1)
-    .map((row) => ({ firstSlot: row.sequence.slot, rows: [row], tokens: tokensOf(row) }))
+export function planRuns(rows: RunRow[], placeOf: (row: RunRow) => Place, cost: RunCost): Run[] {
+  const runs = planTogether(rows.filter((row) => !hasPast(row)))
+  const byTokens = Map.groupBy(rows.filter(hasPast), tokensOf)
+  for (const [tokens, alike] of byTokens)
+    for (const [capacity, neighbours] of Map.groupBy(alike, (row) => placeOf(row).capacity)) {
+      const gap = cost.run / (tokens * (cost.token + capacity * cost.past))
+      runs.push(...splitAtGaps(neighbours, placeOf, tokens, gap))
+    }
+  return runs
+}
+
+/** @param most seats between two rows that one run may still hold */
+function splitAtGaps(
+  rows: RunRow[],
+  placeOf: (row: RunRow) => Place,
+  tokens: number,
+  most: number,
+): Run[] {
+  const runs: Run[] = []
   let open: Run | null = null
-  const decode = sorted.filter((candidate) => tokensOf(candidate) === 1)
-  if (batches === 'any') {
-    if (decode[0]) runs.push({ firstSlot: decode[0].sequence.slot, rows: decode, tokens: 1 })
-    return runs
-  }
-  for (const row of decode) {
-    const { slot } = row.sequence
-    const next: number = open ? open.firstSlot + open.rows.length : 0
-    if (!open || slot - next > GAP) {
-      open = { firstSlot: slot, rows: [], tokens: 1 }
+  let next = 0
+  for (const row of rows.toSorted((a, b) => placeOf(a).seat - placeOf(b).seat)) {
+    const place = placeOf(row)
+    if (!open || place.seat - next > most) {
+      open = { rows: [], tokens, past: place }
       runs.push(open)
-    } else for (let gap = next; gap < slot; gap++) open.rows.push(null)
+    } else for (; next < place.seat; next++) open.rows.push(null)
     open.rows.push(row)
+    next = place.seat + 1
   }
   return runs
 }

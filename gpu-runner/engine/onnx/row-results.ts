@@ -39,7 +39,8 @@ export function rowResults(
   return plan.rows.flatMap((entry, b) => {
     if (!entry) return []
     const count = takeRows.filter((row) => row === b).length
-    const own = logits.slice(at * vocab, (at + count) * vocab)
+    // A view: copying the logits of 16 rows of a large vocabulary would cost a tenth of the step.
+    const own = logits.subarray(at * vocab, (at + count) * vocab)
     at += count
     return [{ sequence: entry.sequence.id, logits: own, finite: finite[b]! && isFinite32(own) }]
   })
@@ -48,7 +49,15 @@ export function rowResults(
 /** A plain loop: over a whole vocabulary a callback per value costs as much as a layer. */
 export function isFinite32(values: Float32Array): boolean {
   // v - v is 0 for every finite v, NaN for the others, and NaN survives the sum.
-  let sum = 0
-  for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!
-  return sum === 0
+  // Four sums, since each addition waits for the one before it.
+  let [a, b, c, d] = [0, 0, 0, 0]
+  const whole = values.length & ~3
+  for (let i = 0; i < whole; i += 4) {
+    a += values[i]! - values[i]!
+    b += values[i + 1]! - values[i + 1]!
+    c += values[i + 2]! - values[i + 2]!
+    d += values[i + 3]! - values[i + 3]!
+  }
+  for (let i = whole; i < values.length; i++) a += values[i]! - values[i]!
+  return a + b + c + d === 0
 }

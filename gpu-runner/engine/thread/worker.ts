@@ -35,10 +35,11 @@ async function dispatch(
 }
 
 /** Logits leave by transfer: nothing is copied between the threads. */
-const buffersOf = (output: unknown): ArrayBuffer[] =>
-  ((output as { rows?: RowResult[] } | undefined)?.rows ?? [])
-    .filter(({ logits }) => logits.length > 0)
-    .map(({ logits }) => logits.buffer as ArrayBuffer)
+const buffersOf = (output: unknown): ArrayBuffer[] => {
+  const rows = (output as { rows?: RowResult[] } | undefined)?.rows ?? []
+  // Rows of one run share the run's memory.
+  return [...new Set(rows.map(({ logits }) => logits.buffer as ArrayBuffer))]
+}
 
 try {
   const base = await readCheckpoint(options.checkpointDir)
