@@ -1,4 +1,5 @@
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { type RowRange, type RowTables, Writes } from './writes.ts'
 
 /** Pages of one owner, side by side. */
 export interface PageRange {
@@ -11,7 +12,8 @@ export interface PageRange {
  * first ones, so that a graph input is a view; page 0 is zeros and belongs to nobody. Any number of pages fits behind
  * the others, so ranks mix without padding to the largest, and a hole is filled when its owner leaves.
  */
-export class PageRegion {
+export class PageRegion implements RowTables {
+  readonly writes = new Writes()
   readonly #tables = new Map<string, { floats: number; data: Float32Array }>()
   readonly #owners = new Map<string, PageRange>()
   #used = 1
@@ -21,6 +23,7 @@ export class PageRegion {
   constructor(tables: Iterable<[key: string, floats: number]>) {
     for (const [key, floats] of tables) this.#tables.set(key, { floats, data: shared(0) })
     this.#reserve(this.#used)
+    this.writes.note(0, 1)
   }
 
   /** Pages in use, the one of zeros included. */
@@ -49,6 +52,7 @@ export class PageRegion {
     }
     this.#owners.set(owner, range)
     this.#used += count
+    this.writes.note(range.first, count)
   }
 
   /** Takes an owner's pages out. The last owner's move into the hole where they fit, else all later ones move up. */
@@ -70,7 +74,15 @@ export class PageRegion {
       if (range.first > hole.first) range.first -= hole.count
   }
 
+  width(key: string): number {
+    return this.#tables.get(key)!.floats
+  }
+
   /** Pages [first, first + count) of a table. */
+  rows(key: string, range: RowRange): Float32Array {
+    return this.view(key, range)
+  }
+
   view(key: string, { first, count }: PageRange): Float32Array {
     const { floats, data } = this.#tables.get(key)!
     return data.subarray(first * floats, (first + count) * floats)
@@ -79,6 +91,7 @@ export class PageRegion {
   #move(from: number, to: number, count: number): void {
     for (const { floats, data } of this.#tables.values())
       data.copyWithin(to * floats, from * floats, (from + count) * floats)
+    this.writes.note(to, count)
   }
 
   #reserve(pages: number): void {

@@ -1,9 +1,12 @@
+import { type RowRange, type RowTables, Writes } from './writes.ts'
+
 /**
  * Rows of several keyed tables that belong together: the ranks of one adapter at every site. Rows in use are always
  * the first `used` rows of every table, so that a graph input is a view and ranks mix without padding to the largest.
  * Memory is shared, so that another thread may fill it.
  */
-export class RowRegion {
+export class RowRegion implements RowTables {
+  readonly writes = new Writes()
   #tables = new Map<string, { width: number; data: Float32Array }>()
   #capacity = 0
   #used = 0
@@ -46,6 +49,7 @@ export class RowRegion {
       if (values) target.set(values)
     }
     this.#owners.push({ id, rows })
+    this.writes.note(this.#used, rows)
     this.#used += rows
   }
 
@@ -57,12 +61,18 @@ export class RowRegion {
       data.copyWithin(offset * width, (offset + rows) * width, this.#used * width)
     this.#owners = this.#owners.filter((owner) => owner.id !== id)
     this.#used -= rows
+    this.writes.note(offset, this.#used - offset)
   }
 
   /** The rows in use of one table, [used, width]. */
   view(key: string): Float32Array {
     const { width, data } = this.#tables.get(key)!
     return data.subarray(0, this.#used * width)
+  }
+
+  rows(key: string, { first, count }: RowRange): Float32Array {
+    const { width, data } = this.#tables.get(key)!
+    return data.subarray(first * width, (first + count) * width)
   }
 
   keys(): IterableIterator<string> {

@@ -1,8 +1,11 @@
+import { type RowRange, type RowTables, Writes } from './writes.ts'
+
 /**
  * One vector per entry and key; entry 0 is neutral (ones for factors, zeros for terms). Entries are gathered by index,
  * so freed ones are reused and nothing moves.
  */
-export class VectorTable {
+export class VectorTable implements RowTables {
+  readonly writes = new Writes()
   #tables = new Map<string, { width: number; neutral: number; data: Float32Array }>()
   #free: number[] = []
   #entries = 0
@@ -27,11 +30,21 @@ export class VectorTable {
       if (values) data.set(values, entry * width)
       else data.fill(neutral, entry * width, (entry + 1) * width)
     }
+    this.writes.note(entry, 1)
     return entry
   }
 
   remove(entry: number): void {
     this.#free.push(entry)
+  }
+
+  get used(): number {
+    return this.#entries
+  }
+
+  rows(key: string, { first, count }: RowRange): Float32Array {
+    const { width, data } = this.#tables.get(key)!
+    return data.subarray(first * width, (first + count) * width)
   }
 
   /** [entries, width]. */

@@ -1,14 +1,17 @@
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import type { Execution } from '../graph/execution.ts'
+import { type BankTables, hostTables } from './bank-tables.ts'
 import { DeviceKv } from './device-kv.ts'
 import { DeviceMemory } from './device-memory.ts'
+import { DeviceTables } from './device-tables.ts'
 import { HostKv, type HostKvOptions } from './host-kv.ts'
 import type { KvStore } from './kv-store.ts'
 
 /** What differs between executions, sessions apart. */
 export interface Backend {
   kv: KvStore
+  tables: BankTables
   /** Fewest rows of an input: a tensor without elements ends the process on WebGPU. */
   least: 0 | 1
   dispose(): Promise<void>
@@ -22,7 +25,7 @@ export async function openBackend(
 ): Promise<Backend> {
   if (execution === 'cpu') {
     const kv = new HostKv(config, options)
-    return { kv, least: 0, dispose: () => kv.dispose() }
+    return { kv, tables: hostTables, least: 0, dispose: () => kv.dispose() }
   }
   if (options.precision !== 'fp32')
     throw new GraftError(
@@ -31,11 +34,14 @@ export async function openBackend(
     )
   const memory = await DeviceMemory.open()
   const kv = await DeviceKv.open(config, memory, options.slots)
+  const tables = new DeviceTables(memory)
   return {
     kv,
+    tables,
     least: 1,
     async dispose() {
       await kv.dispose()
+      tables.dispose()
       await memory.dispose()
     },
   }
