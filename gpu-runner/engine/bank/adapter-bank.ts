@@ -2,12 +2,7 @@ import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import { bottleneckKeys, OWN_VECTORS } from '../graph/bottleneck-keys.ts'
-import {
-  GROUP_KINDS,
-  type GroupKind,
-  type LinearGroup,
-  linearGroups,
-} from '../graph/linear-groups.ts'
+import { type GroupKind, type LinearGroup, linearGroups } from '../graph/linear-groups.ts'
 import { type Variant, widest } from '../graph/variants.ts'
 import { assertComposable, sumVectors, type Term } from './combination.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
@@ -139,13 +134,7 @@ export class AdapterBank {
     })
     assertComposable(terms)
     for (const term of terms) this.#activate(term)
-    const variants = terms.map(({ adapter }) => adapter.variant)
-    // A token that reads several pages has its updates added first.
-    const several = GROUP_KINDS.some(
-      (kind) =>
-        terms.reduce((sum, term) => sum + (term.adapter.pages.get(kind)?.count ?? 0), 0) > 1,
-    )
-    const variant = widest(several ? [...variants, 'rich'] : variants)
+    const variant = widest(terms.map(({ adapter }) => adapter.variant))
     const bottleneck = terms[0]?.adapter.bottleneck?.own
     return {
       terms,

@@ -80,8 +80,6 @@ export async function compileAdapter(
       if (compiled.inVectors.has(path)) compiled.vectorsAt.add(vectorsOn(kind, 'in'))
       if (compiled.outVectors.has(path)) compiled.vectorsAt.add(vectorsOn(kind, 'out'))
     }
-  if ([...compiled.pages.values()].some(({ count }) => count > 1))
-    compiled.variant = widest([compiled.variant, 'rich'])
   const alone = new Set(groups.flatMap(({ parts }) => (parts.length === 1 ? parts[0]!.path : [])))
   if ([...compiled.inVectors.keys()].some((path) => !alone.has(path)))
     compiled.variant = widest([compiled.variant, 'full'])

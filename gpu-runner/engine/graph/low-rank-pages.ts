@@ -19,13 +19,13 @@ export const PAGE_RANK = 16
  * multiplied one by one: a matrix of several rows is summed in another order than a single one, and the bits of a row
  * would tell how many others use its adapter.
  *
- * Where each token reads one page at most, `.put` names the rows [tokens*C, chunk] that outputs are added to. Where some
- * read several, and `.summed` says so, `.sum` [U,K] names the K outputs, or zeros, that are added first, for each of U
- * rows of `.put_sums`: ScatterND adds from several threads, so no row may be named twice.
+ * Where every place is taken and no token reads two pages, `.put` names the rows [tokens*C, chunk] that outputs are added
+ * to. Otherwise, and `.summed` says so, `.sum` [U,K] names the K outputs, or zeros, that are added first, for each of U
+ * rows of `.put_sums`: ScatterND adds from several threads, so no row may be named twice, not even to add a zero.
  * Places that nobody takes are selected away, never multiplied by a mask: Inf * 0 is NaN.
  */
 export function pageInputs(context: GraphContext): void {
-  const { m, carries, groups } = context
+  const { m, groups } = context
   for (const kind of GROUP_KINDS) {
     const group = groups.find((candidate) => candidate.kind === kind)!
     const chunks = group.out / group.chunk
@@ -34,7 +34,6 @@ export function pageInputs(context: GraphContext): void {
     m.input(`${kind}.pages.valid`, BOOL, [p, i, j, 1])
     if (group.parts.length > 1) m.input(`${kind}.pages.parts`, INT64, [p, i, chunks, j])
     m.input(`${kind}.pages.put`, INT64, chunks > 1 ? [p, i, chunks, j, 1] : [p, i, j, 1])
-    if (!carries.pageSums) continue
     m.input(`${kind}.pages.summed`, BOOL, [])
     m.input(`${kind}.pages.sum`, INT64, [`${kind}.U`, `${kind}.K`])
     m.input(`${kind}.pages.put_sums`, INT64, [`${kind}.U`, 1])
@@ -50,7 +49,7 @@ const pageDims = (kind: GroupKind) => [`${kind}.P`, `${kind}.i`, `${kind}.j`] as
  * @returns the name of y + B(A x) for the tokens that read pages
  */
 export function addLowRank(
-  { m, carries, zero }: GraphContext,
+  { m, zero }: GraphContext,
   group: LinearGroup,
   x: string,
   y: string,
@@ -84,13 +83,11 @@ export function addLowRank(
     return add(target, 'put_sums', sum)
   }
   const put = (target: string) =>
-    carries.pageSums
-      ? m.branch(
-          input('summed'),
-          () => sums(target),
-          () => direct(target),
-        )
-      : direct(target)
+    m.branch(
+      input('summed'),
+      () => sums(target),
+      () => direct(target),
+    )
   if (single) return put(y)
   const rows = m.node('Reshape', [y, m.integers([-1, chunk])])
   return m.node('Reshape', [put(rows), m.integers([-1, group.out])])

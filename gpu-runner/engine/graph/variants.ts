@@ -5,8 +5,6 @@
 export interface Carries {
   /** Low-rank pages. */
   lowRank: boolean
-  /** A token may read several pages: ranks above a page, sums of adapters. */
-  pageSums: boolean
   /** Vectors (DoRA, IA3), bottlenecks, virtual tokens. */
   rich: boolean
   /** Input vectors where several linears read one input. */
@@ -20,23 +18,21 @@ export interface Carries {
 export const VARIANTS = {
   base: {
     lowRank: false,
-    pageSums: false,
     rich: false,
     partInputs: false,
     heads: false,
     own: false,
   },
-  /** The LoRA family, each row within one page. */
+  /** The LoRA family. */
   low_rank: {
     lowRank: true,
-    pageSums: false,
     rich: false,
     partInputs: false,
     heads: false,
     own: false,
   },
-  rich: { lowRank: true, pageSums: true, rich: true, partInputs: false, heads: false, own: false },
-  full: { lowRank: true, pageSums: true, rich: true, partInputs: true, heads: true, own: true },
+  rich: { lowRank: true, rich: true, partInputs: false, heads: false, own: false },
+  full: { lowRank: true, rich: true, partInputs: true, heads: true, own: true },
 } as const satisfies Record<string, Carries>
 export type Variant = keyof typeof VARIANTS
 

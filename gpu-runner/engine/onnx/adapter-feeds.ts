@@ -1,10 +1,11 @@
 import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
-import type { RowRegion } from '../bank/row-region.ts'
+import type { RowTables } from '../bank/writes.ts'
 import { GROUP_KINDS } from '../graph/linear-groups.ts'
 import { VECTOR_SIDES, vectorsOn } from '../graph/row-vectors.ts'
 import { VARIANTS, type Variant } from '../graph/variants.ts'
+import type { BankTables } from './bank-tables.ts'
 import { bottleneckFeeds } from './bottleneck-feeds.ts'
-import { flags, floats, longs, type Ort } from './ort.ts'
+import { flags, longs, type Ort } from './ort.ts'
 import { ownFeeds } from './own-feeds.ts'
 import { pageFeeds } from './page-feeds.ts'
 import type { Sequence } from './sequence.ts'
@@ -24,24 +25,31 @@ export function adapterFeeds(
   tokens: number,
   takeRows: number[],
   least: 0 | 1,
+  tables: BankTables,
 ): Feeds {
   const feeds: Feeds = {}
-  const { lowRank, pageSums, rich, heads, own } = VARIANTS[variant]
-  if (lowRank) Object.assign(feeds, pageFeeds(bank, rows, tokens, pageSums, least))
+  const { lowRank, rich, heads, own } = VARIANTS[variant]
+  if (lowRank) Object.assign(feeds, pageFeeds(bank, rows, tokens, least))
   if (rich)
     Object.assign(
       feeds,
-      vectorFeeds(bank, rows, tokens, VARIANTS[variant].partInputs, least),
+      vectorFeeds(bank, rows, tokens, VARIANTS[variant].partInputs, least, tables),
       bottleneckFeeds(bank, rows, tokens, least),
     )
-  if (heads) Object.assign(feeds, headFeeds(bank, rows, takeRows, least))
+  if (heads) Object.assign(feeds, headFeeds(bank, rows, takeRows, least, tables))
   if (own) Object.assign(feeds, ownFeeds(bank, rows, tokens, least))
   return feeds
 }
 
-/** The table's rows in use, or as many rows of zeros where that is none and some are needed. */
-const rowsOf = (region: RowRegion, key: string, rows: number): Float32Array =>
-  region.used === rows ? region.view(key) : new Float32Array(rows * region.width(key))
+/** Tables of the bank that runs of the variant read by `tables.rows`. */
+export function tablesRead(bank: AdapterBank, variant: Variant): RowTables[] {
+  const { lowRank, rich, heads } = VARIANTS[variant]
+  return [
+    ...(lowRank ? Object.values(bank.pages) : []),
+    ...(rich ? [bank.vectors] : []),
+    ...(heads ? [bank.heads, bank.own.headRows] : []),
+  ]
+}
 
 function vectorFeeds(
   bank: AdapterBank,
@@ -49,6 +57,7 @@ function vectorFeeds(
   tokens: number,
   partInputs: boolean,
   least: 0 | 1,
+  tables: BankTables,
 ): Feeds {
   const { vectors } = bank
   const entries = rows.flatMap((row) => Array<number>(tokens).fill(row?.binding.entry ?? 0))
@@ -71,7 +80,10 @@ function vectorFeeds(
     }
   for (const key of vectors.keys())
     if (partInputs || !bank.isPartInput(key))
-      feeds[key] = floats(vectors.view(key), [vectors.entries, vectors.width(key)])
+      feeds[key] = tables.rows(vectors, key, { first: 0, count: vectors.used }, [
+        vectors.used,
+        vectors.width(key),
+      ])
   return feeds
 }
 
@@ -81,6 +93,7 @@ function headFeeds(
   rows: (Sequence | null)[],
   takeRows: number[],
   least: 0 | 1,
+  tables: BankTables,
 ): Feeds {
   const region = bank.heads
   const heads = Math.max(region.used, least)
@@ -98,8 +111,12 @@ function headFeeds(
   const count = Math.max(ownRows.used, least)
   return {
     'lm_head.on': flags(Uint8Array.of(any.includes(1) ? 1 : 0), []),
-    'lm_head.rows': floats(rowsOf(ownRows, 'lm_head.rows', count), [count, hidden]),
-    'lm_head.others': floats(rowsOf(region, 'lm_head.others', heads), [heads, hidden, vocab]),
+    'lm_head.rows': tables.rows(ownRows, 'lm_head.rows', { first: 0, count }, [count, hidden]),
+    'lm_head.others': tables.rows(region, 'lm_head.others', { first: 0, count: heads }, [
+      heads,
+      hidden,
+      vocab,
+    ]),
     'lm_head.choice': flags(choice, [heads, positions, 1]),
     'lm_head.any': flags(any, [positions, 1]),
   }

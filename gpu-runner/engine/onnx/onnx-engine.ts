@@ -20,7 +20,7 @@ import type { Execution } from '../graph/execution.ts'
 import type { Precision } from '../graph/linear-weights.ts'
 import { VARIANTS, widest } from '../graph/variants.ts'
 import { assertRow } from '../rules.ts'
-import { adapterFeeds } from './adapter-feeds.ts'
+import { adapterFeeds, tablesRead } from './adapter-feeds.ts'
 import { openBackend } from './backend.ts'
 import { baseFeeds, virtualFeeds } from './base-feeds.ts'
 import { openGraphs } from './graphs.ts'
@@ -102,7 +102,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
     budgetBytes: settings.kvBudgetBytes,
     prefixBudgetBytes: settings.prefixBudgetBytes,
   })
-  const { kv, least } = backend
+  const { kv, tables, least } = backend
   const sequences = new Map<number, Sequence>()
   const freeSlots = Array.from({ length: slots }, (_, slot) => slot)
   const graphs = await openGraphs({
@@ -199,11 +199,12 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
     const wanted = positionsWanted(plan, virtual)
     const sequencesOfRun = plan.rows.map((entry) => entry?.sequence ?? null)
     const variant = widest(sequencesOfRun.map((sequence) => sequence?.binding.variant ?? 'base'))
+    await tables.follow(tablesRead(bank, variant))
     const feeds = {
       ...baseFeeds(plan, wanted.take, least),
       ...kv.feeds(plan),
       ...(VARIANTS[variant].rich ? virtualFeeds(config, plan) : {}),
-      ...adapterFeeds(bank, variant, sequencesOfRun, plan.tokens, wanted.takeRows, least),
+      ...adapterFeeds(bank, variant, sequencesOfRun, plan.tokens, wanted.takeRows, least, tables),
     }
     const fetches = kv.fetches()
     const graph = await graphs.session(variant)
