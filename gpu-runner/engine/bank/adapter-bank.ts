@@ -1,7 +1,8 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
-import { bottleneckKeys, OWN_VECTORS } from '../graph/bottleneck-keys.ts'
+import { bottleneckKeys, OWN_VECTORS, type Placement } from '../graph/bottleneck-keys.ts'
+import { bottleneckTables } from '../graph/bottleneck-pages.ts'
 import { type GroupKind, type LinearGroup, linearGroups } from '../graph/linear-groups.ts'
 import { type Variant, widest } from '../graph/variants.ts'
 import { assertComposable, sumVectors, type Term } from './combination.ts'
@@ -30,6 +31,9 @@ export interface Binding {
  */
 export class AdapterBank {
   readonly pages: Record<GroupKind, PageRegion>
+  /** Bottlenecks without norms and gates of their own. */
+  readonly bottleneckPages: Record<Placement, PageRegion>
+  /** The others. */
   readonly bottlenecks: RowRegion
   /** [entries, places, vectors * hidden] */
   readonly bottleneckOwn: VectorTable
@@ -61,6 +65,13 @@ export class AdapterBank {
         .flatMap(({ parts }) => parts.map(({ path }) => `${path}.in_vectors`)),
     )
     this.pages = perKind((kind) => new PageRegion(of(kind).flatMap(pageTables)))
+    const at = (place: Placement) =>
+      new PageRegion(
+        places
+          .filter((key) => key.endsWith(`:${place}`))
+          .flatMap((key) => bottleneckTables(key, config.hidden)),
+      )
+    this.bottleneckPages = { attention: at('attention'), ffn: at('ffn') }
     this.bottlenecks = new RowRegion(
       places.flatMap((key): [string, number][] => [
         [`${key}.down`, config.hidden],
@@ -166,6 +177,11 @@ export class AdapterBank {
         const table = tables.get(key)
         if (table) copyStored(table, target, key.endsWith('.B') ? term.weight : 1)
       })
+    for (const [place, { count, tables }] of adapter.plainBottleneck?.places ?? [])
+      this.bottleneckPages[place].add(owner, count, (key, target) => {
+        const table = tables.get(key)
+        if (table) target.set(table)
+      })
     const { bottleneck, head } = adapter
     if (bottleneck)
       this.bottlenecks.add(owner, bottleneck.rows, (key) => {
@@ -185,6 +201,8 @@ export class AdapterBank {
     if (--active.users > 0) return
     this.#active.delete(owner)
     for (const kind of adapter.pages.keys()) this.pages[kind].remove(owner)
+    for (const place of adapter.plainBottleneck?.places.keys() ?? [])
+      this.bottleneckPages[place].remove(owner)
     if (adapter.bottleneck) this.bottlenecks.remove(owner)
     if (adapter.head) this.heads.remove(owner)
     this.own.deactivate(owner, adapter.own)

@@ -7,6 +7,7 @@ import type { LoadedAdapter } from '../engine.ts'
 import { bottleneckKeys } from '../graph/bottleneck-keys.ts'
 import { type GroupKind, linearGroups } from '../graph/linear-groups.ts'
 import { transpose } from '../graph/linear-weights.ts'
+import { PAGE_RANK } from '../graph/low-rank-pages.ts'
 import { vectorsOn } from '../graph/row-vectors.ts'
 import { linearSites } from '../graph/sites.ts'
 import { widest } from '../graph/variants.ts'
@@ -17,6 +18,7 @@ import { compileShifts } from './compile-shifts.ts'
 import type { CompiledAdapter } from './compiled-adapter.ts'
 import { type LowRankFactors, packPages, pageTables } from './low-rank-pages.ts'
 import { hasOwnTensors, noOwnTensors, ownBytes } from './own-tensors.ts'
+import { plainBottleneck } from './plain-bottleneck.ts'
 import { type BankPrecision, storedBytes } from './stored-table.ts'
 import { weightNorms } from './weight-norms.ts'
 
@@ -58,6 +60,7 @@ export async function compileAdapter(
     inVectors: new Map(),
     vectorsAt: new Set(),
     bottleneck: null,
+    plainBottleneck: null,
     prefix: [],
     prompt: null,
     head: null,
@@ -72,6 +75,10 @@ export async function compileAdapter(
   for (const operation of adapter.operations) {
     addOperation(compiled, factors, operation, take, checkpoint, sites)
     await breathe()
+  }
+  if (compiled.bottleneck) {
+    compiled.plainBottleneck = plainBottleneck(compiled.bottleneck, checkpoint.config)
+    if (compiled.plainBottleneck) compiled.bottleneck = null
   }
   const groups = linearGroups(checkpoint.config)
   compiled.pages = await packPages(groups, factors, precision)
@@ -225,7 +232,10 @@ function finite(values: Float32Array, site: string): Float32Array {
 }
 
 /** What an open sequence adds to the bank: pages of every layer, also where this adapter has none. */
-function activeBytes({ pages, bottleneck, own }: CompiledAdapter, config: ModelConfig): number {
+function activeBytes(
+  { pages, bottleneck, plainBottleneck, own }: CompiledAdapter,
+  config: ModelConfig,
+): number {
   const page = (kind: GroupKind) =>
     linearGroups(config)
       .filter((group) => group.kind === kind)
@@ -233,6 +243,8 @@ function activeBytes({ pages, bottleneck, own }: CompiledAdapter, config: ModelC
       .reduce((sum, [, floats]) => sum + floats, 0)
   let floats = (bottleneck?.rows ?? 0) * bottleneckKeys(config).length * (2 * config.hidden + 1)
   for (const [kind, { count }] of pages) floats += count * page(kind)
+  for (const { count } of plainBottleneck?.places.values() ?? [])
+    floats += count * config.layers * PAGE_RANK * (2 * config.hidden + 1)
   return 4 * (floats + (bottleneck?.own?.length ?? 0)) + ownBytes(own)
 }
 
@@ -244,6 +256,8 @@ function bytesOf(compiled: CompiledAdapter): number {
   for (const { down, up, downBias } of compiled.bottleneck?.sites.values() ?? [])
     floats += down.length + up.length + downBias.length
   floats += compiled.bottleneck?.own?.length ?? 0
+  for (const { tables } of compiled.plainBottleneck?.places.values() ?? [])
+    for (const table of tables.values()) floats += table.length
   floats += compiled.prompt?.embeddings.length ?? 0
   for (const row of compiled.embeddings?.values() ?? []) floats += row.length
   let pages = 0

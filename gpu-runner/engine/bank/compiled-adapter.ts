@@ -20,7 +20,10 @@ export interface CompiledAdapter {
   inVectors: Map<string, Float32Array>
   /** The inputs of a graph, see vectorsOn, that say where it has vectors. */
   vectorsAt: Set<string>
+  /** Bottlenecks with norms, gates or residuals of their own. */
   bottleneck: CompiledBottleneck | null
+  /** All others. */
+  plainBottleneck: PlainBottleneck | null
   prefix: { layer: number; tokens: number; k: Float32Array; v: Float32Array }[]
   /** Virtual token embeddings [tokens, hidden]. */
   prompt: { tokens: number; embeddings: Float32Array } | null
@@ -33,6 +36,18 @@ export interface CompiledAdapter {
   /** A prompt must be computed in one run. */
   wholePrompt: boolean
   bytes: number
+}
+
+/** What a bottleneck reads: the sub-layer's output, that and the residual stream added, or the stream alone. */
+export type BottleneckReads = 'output' | 'sum' | 'stream'
+
+export interface PlainBottleneck {
+  activation: Activation
+  /** Pages of all layers at one place; see graph/bottleneck-pages.ts. */
+  places: Map<
+    Placement,
+    { reads: BottleneckReads; count: number; tables: Map<string, Float32Array> }
+  >
 }
 
 export interface CompiledBottleneck {

@@ -1,6 +1,17 @@
 import type { Activation } from '@graft/sdk/format/operations.ts'
 import { ONNX_TYPE, type OnnxModel } from './onnx-model.ts'
 
+/** Activations that a bottleneck may name and that the graph computes; `linear` is the absence of one. */
+export const GRAPH_ACTIVATIONS: Activation[] = [
+  'relu',
+  'silu',
+  'gelu',
+  'gelu_new',
+  'tanh',
+  'sigmoid',
+  'leaky_relu',
+]
+
 /** Adds the nodes of an activation. AdapterHub's names: `gelu` is exact (erf), `gelu_new` the tanh approximation. */
 export function activate(m: OnnxModel, name: Activation, x: string): string {
   if (name === 'relu') return m.node('Relu', [x])

@@ -1,5 +1,4 @@
-import type { Activation } from '@graft/sdk/format/operations.ts'
-import { activate } from './activations.ts'
+import { activate, GRAPH_ACTIVATIONS } from './activations.ts'
 import {
   bottleneckKey,
   bottleneckKeys,
@@ -16,19 +15,8 @@ import { timesTransposed } from './times-transposed.ts'
 
 const { FLOAT, INT64, BOOL } = ONNX_TYPE
 
-/** Activations that a bottleneck may name and that the graph computes; `linear` is the absence of one. */
-export const GRAPH_ACTIVATIONS: Activation[] = [
-  'relu',
-  'silu',
-  'gelu',
-  'gelu_new',
-  'tanh',
-  'sigmoid',
-  'leaky_relu',
-]
-
 /**
- * Bottlenecks of a run, with M rows of the bank over all adapters. They are computed for every token of a run that has
+ * Bottlenecks with norms, gates or residuals of their own (others: bottleneck-pages.ts), with M rows of the bank over all adapters. They are computed for every token of a run that has
  * any, so that what a row's neighbours use never changes the kernels that compute it.
  *
  *   bottleneck.on whether any row has one; .mask [tokens,M] each one's rows of the bank

@@ -2,6 +2,7 @@ import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import type { KvPrecision } from '../bank/kv-format.ts'
 import { attention, attentionInputs, attentionOutputs } from './attention.ts'
 import type { Placement } from './bottleneck-keys.ts'
+import { bottleneckPageInputs, bottleneckPages } from './bottleneck-pages.ts'
 import { bottleneckInputs, bottleneckSite } from './bottleneck-site.ts'
 import { type GraphContext, graphContext, groupOf } from './context.ts'
 import { embedding } from './embedding.ts'
@@ -77,6 +78,7 @@ function adapterInputs(context: GraphContext): void {
   if (carries.rich) {
     vectorInputs(context)
     bottleneckInputs(context)
+    bottleneckPageInputs(context)
     m.input('virtual.mask', BOOL, ['tokens', 1])
     m.input('virtual.embeddings', FLOAT, ['tokens', checkpoint.config.hidden])
   }
@@ -113,7 +115,8 @@ function afterSubLayer(
   output: string,
 ): Stream {
   if (!context.carries.rich) return { h, skip: output }
-  return { h, skip: bottleneckSite(context, block, place, h, output) }
+  const ordered = bottleneckSite(context, block, place, h, output)
+  return { h, skip: bottleneckPages(context, block, place, h, ordered) }
 }
 
 function mlp(context: GraphContext, block: string, x: string): string {

@@ -25,6 +25,7 @@ const MICROSOFT = 'com.microsoft'
 const CONTRIB = new Set([
   'FusedMatMul',
   'GatherBlockQuantized',
+  'GroupQueryAttention',
   'MatMulBnb4',
   'MatMulNBits',
   'QuickGelu',

@@ -5,6 +5,7 @@ import { VECTOR_SIDES, vectorsOn } from '../graph/row-vectors.ts'
 import { VARIANTS, type Variant } from '../graph/variants.ts'
 import type { BankTables } from './bank-tables.ts'
 import { bottleneckFeeds } from './bottleneck-feeds.ts'
+import { bottleneckPageFeeds } from './bottleneck-page-feeds.ts'
 import { flags, longs, type Ort } from './ort.ts'
 import { ownFeeds } from './own-feeds.ts'
 import { pageFeeds } from './page-feeds.ts'
@@ -29,12 +30,13 @@ export function adapterFeeds(
 ): Feeds {
   const feeds: Feeds = {}
   const { lowRank, rich, heads, own } = VARIANTS[variant]
-  if (lowRank) Object.assign(feeds, pageFeeds(bank, rows, tokens, least))
+  if (lowRank) Object.assign(feeds, pageFeeds(bank, rows, tokens, least, tables))
   if (rich)
     Object.assign(
       feeds,
       vectorFeeds(bank, rows, tokens, VARIANTS[variant].partInputs, least, tables),
       bottleneckFeeds(bank, rows, tokens, least),
+      bottleneckPageFeeds(bank, rows, tokens, least, tables),
     )
   if (heads) Object.assign(feeds, headFeeds(bank, rows, takeRows, least, tables))
   if (own) Object.assign(feeds, ownFeeds(bank, rows, tokens, least))
@@ -46,7 +48,7 @@ export function tablesRead(bank: AdapterBank, variant: Variant): RowTables[] {
   const { lowRank, rich, heads } = VARIANTS[variant]
   return [
     ...(lowRank ? Object.values(bank.pages) : []),
-    ...(rich ? [bank.vectors] : []),
+    ...(rich ? [bank.vectors, ...Object.values(bank.bottleneckPages)] : []),
     ...(heads ? [bank.heads, bank.own.headRows] : []),
   ]
 }

@@ -1,4 +1,5 @@
 import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
+import { GRAPH_ACTIVATIONS } from '../graph/activations.ts'
 import {
   bottleneckKeys,
   isPlain,
@@ -7,7 +8,6 @@ import {
   OWN_VECTORS,
   PLACEMENTS,
 } from '../graph/bottleneck-keys.ts'
-import { GRAPH_ACTIVATIONS } from '../graph/bottleneck-site.ts'
 import { flags, floats, longs, type Ort } from './ort.ts'
 import type { Sequence } from './sequence.ts'
 

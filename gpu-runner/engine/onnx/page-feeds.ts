@@ -2,7 +2,8 @@ import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
 import type { PageRange, PageRegion } from '../bank/page-region.ts'
 import { chunkParts, GROUP_KINDS, type LinearGroup } from '../graph/linear-groups.ts'
 import { PAGE_RANK } from '../graph/low-rank-pages.ts'
-import { floats, longs, type Ort } from './ort.ts'
+import type { BankTables } from './bank-tables.ts'
+import { longs, type Ort } from './ort.ts'
 import { placesOf, type Readers, readerFeeds, readers, sumFeeds } from './page-readers.ts'
 import type { Sequence } from './sequence.ts'
 
@@ -14,20 +15,21 @@ export function pageFeeds(
   rows: (Sequence | null)[],
   tokens: number,
   least: 0 | 1,
+  tables: BankTables,
 ): Feeds {
   const feeds: Feeds = {}
   for (const kind of GROUP_KINDS) {
     const region = bank.pages[kind]
     const read = pagesRead(bank, kind, rows, tokens)
     const group = bank.groupsOf(kind)[0]!
-    const table = readers(read, least, tokens > 1)
+    const table = readers(read, tables.fromStart, least, tokens > 1)
     for (const [name, tensor] of Object.entries({
       ...tableFeeds(table, group),
       ...sumFeeds(table, chunkParts(group).length, least),
     }))
       feeds[`${kind}.pages.${name}`] = tensor
     for (const each of bank.groupsOf(kind))
-      Object.assign(feeds, weightFeeds(region, each, table.range))
+      Object.assign(feeds, weightFeeds(tables, region, each, table.range))
   }
   return feeds
 }
@@ -76,16 +78,21 @@ function tableFeeds(table: Readers, group: LinearGroup): Feeds {
   return feeds
 }
 
-function weightFeeds(region: PageRegion, group: LinearGroup, range: PageRange): Feeds {
+function weightFeeds(
+  tables: BankTables,
+  region: PageRegion,
+  group: LinearGroup,
+  range: PageRange,
+): Feeds {
   const { key, chunk, parts, out } = group
   const b = out === chunk ? [1, PAGE_RANK, chunk] : [1, out / chunk, PAGE_RANK, chunk]
   return {
-    [`${key}.A`]: floats(region.view(`${key}.A`, range), [
+    [`${key}.A`]: tables.rows(region, `${key}.A`, range, [
       range.count,
       1,
       group.in,
       parts.length * PAGE_RANK,
     ]),
-    [`${key}.B`]: floats(region.view(`${key}.B`, range), [range.count, ...b]),
+    [`${key}.B`]: tables.rows(region, `${key}.B`, range, [range.count, ...b]),
   }
 }

@@ -18,9 +18,17 @@ export interface Readers {
   summed: boolean
 }
 
-/** @param read pages by token, in the order they are summed */
-export function readers(read: number[][], least: 0 | 1, prompt: boolean): Readers {
-  const range = rangeOf(read, least)
+/**
+ * @param read pages by token, in the order they are summed
+ * @param fromStart whether the pages given must begin with the bank's first
+ */
+export function readers(
+  read: number[][],
+  fromStart: boolean,
+  least: 0 | 1,
+  prompt: boolean,
+): Readers {
+  const range = rangeOf(read, fromStart, least)
   const most = new Map<number, number>()
   for (const pages of read) for (const page of pages) most.set(page, (most.get(page) ?? 0) + 1)
   const places = Math.max(1, ...most.values())
@@ -47,7 +55,7 @@ export function readers(read: number[][], least: 0 | 1, prompt: boolean): Reader
 }
 
 /** The pages that a run is given: a view, so all between the first and the last that is read. */
-function rangeOf(read: number[][], least: 0 | 1): PageRange {
+function rangeOf(read: number[][], fromStart: boolean, least: 0 | 1): PageRange {
   const counts = new Set<number>()
   let first = Number.POSITIVE_INFINITY
   let last = -1
@@ -60,7 +68,7 @@ function rangeOf(read: number[][], least: 0 | 1): PageRange {
   }
   if (last < 0) return { first: 0, count: least }
   // Page 0, which is zeros, is summed where a token reads fewer pages than another.
-  if (counts.size > 1) first = 0
+  if (fromStart || counts.size > 1) first = 0
   return { first, count: last - first + 1 }
 }
 

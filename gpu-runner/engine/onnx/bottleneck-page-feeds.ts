@@ -1,0 +1,106 @@
+import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
+import type { BottleneckReads } from '../bank/compiled-adapter.ts'
+import { GRAPH_ACTIVATIONS } from '../graph/activations.ts'
+import { PLACEMENTS, type Placement } from '../graph/bottleneck-keys.ts'
+import { PAGE_RANK } from '../graph/low-rank-pages.ts'
+import type { BankTables } from './bank-tables.ts'
+import { flags, type Ort } from './ort.ts'
+import { placesOf, type Readers, readerFeeds, readers, sumFeeds } from './page-readers.ts'
+import type { Sequence } from './sequence.ts'
+
+type Feeds = Record<string, Ort.Tensor>
+
+/** Inputs of the bottlenecks that are pages; see graph/bottleneck-pages.ts. */
+export function bottleneckPageFeeds(
+  bank: AdapterBank,
+  rows: (Sequence | null)[],
+  tokens: number,
+  least: 0 | 1,
+  tables: BankTables,
+): Feeds {
+  const feeds: Feeds = {}
+  for (const place of PLACEMENTS) {
+    const users = usersOf(bank, rows, place)
+    const read = users.flatMap((user) => Array<number[]>(tokens).fill(user?.pages ?? []))
+    const table = readers(read, tables.fromStart, least, tokens > 1)
+    for (const [name, tensor] of Object.entries({
+      ...readerFeeds(table),
+      ...sumFeeds({ ...table, summed: true }, 1, least),
+      ...readsFeeds(table, users, tokens),
+      ...activationFeeds(table, users),
+      on: flag(users.some((user) => user !== null)),
+    }))
+      if (name !== 'summed') feeds[`bottleneck.${place}.pages.${name}`] = tensor
+    const region = bank.bottleneckPages[place]
+    const { hidden } = bank.config
+    for (const key of region.keys()) {
+      const { count } = table.range
+      const dims = key.endsWith('.down')
+        ? [count, 1, hidden, PAGE_RANK]
+        : key.endsWith('.up')
+          ? [count, 1, PAGE_RANK, hidden]
+          : [count, 1, 1, PAGE_RANK]
+      feeds[key] = tables.rows(region, key, table.range, dims)
+    }
+  }
+  return feeds
+}
+
+interface User {
+  pages: number[]
+  activation: string
+  reads: BottleneckReads
+}
+
+/** By row; null where it has no bottleneck at the place. */
+function usersOf(bank: AdapterBank, rows: (Sequence | null)[], place: Placement): (User | null)[] {
+  return rows.map((row) => {
+    const term = row?.binding.terms[0]
+    const plain = term?.adapter.plainBottleneck
+    const own = plain?.places.get(place)
+    if (!term || !plain || !own) return null
+    const { first, count } = bank.bottleneckPages[place].pagesOf(ownerOf(term))
+    const pages = Array.from({ length: count }, (_, i) => first + i)
+    return { pages, activation: plain.activation, reads: own.reads }
+  })
+}
+
+const flag = (on: boolean): Ort.Tensor => flags(Uint8Array.of(on ? 1 : 0), [])
+
+/** What the token of each place reads. */
+function readsFeeds(table: Readers, users: (User | null)[], tokens: number): Feeds {
+  const dims = [...placesOf(table), 1]
+  const of = (reads: BottleneckReads) =>
+    flags(
+      Uint8Array.from(table.tokens, (token) =>
+        token >= 0 && users[Math.floor(token / tokens)]?.reads === reads ? 1 : 0,
+      ),
+      dims,
+    )
+  return {
+    reads: flag(users.some((user) => user && user.reads !== 'output')),
+    reads_sum: of('sum'),
+    reads_stream: of('stream'),
+  }
+}
+
+/** The first row of an adapter's first page holds the bias of U. */
+function activationFeeds({ range }: Readers, users: (User | null)[]): Feeds {
+  const dims = [range.count, 1, 1, PAGE_RANK]
+  const constant = new Uint8Array(range.count * PAGE_RANK)
+  const is = new Map(
+    GRAPH_ACTIVATIONS.map((name) => [name as string, new Uint8Array(constant.length)]),
+  )
+  for (const user of users)
+    for (const [i, page] of user?.pages.entries() ?? []) {
+      const at = (page - range.first) * PAGE_RANK
+      if (i === 0) constant[at] = 1
+      is.get(user!.activation)?.fill(1, at, at + PAGE_RANK)
+    }
+  const feeds: Feeds = { constant: flags(constant, dims) }
+  for (const [name, data] of is) {
+    feeds[`is_${name}`] = flags(data, dims)
+    feeds[`uses_${name}`] = flag(data.includes(1))
+  }
+  return feeds
+}
