@@ -1,5 +1,8 @@
 import { DeviceMemory } from '@graft/runner/engine/onnx/device-memory.ts'
-import { describe } from 'vitest'
+import { describe, vi } from 'vitest'
+
+// A software adapter compiles every shader on the CPU, beside whatever else runs there.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 })
 
 /** Why no graph can run on WebGPU here; null where one can. */
 async function whyNoAdapter(): Promise<string | null> {
