@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { SigningKey } from '@graft/sdk/format/jws.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
 import type { Frame, GenerateRequest } from '@graft/sdk/protocol/runner-api.ts'
 import type { EngineInfo } from '../engine/engine.ts'
 import type { Constraints } from '../sampling/grammar/constraints.ts'
+import type { Job } from '../scheduler/job.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import type { Adapters, Lease } from '../tiers/adapters.ts'
 import type { TextCodec } from '../tokenizer/tokenizer.ts'
@@ -66,6 +68,16 @@ function withDeadline(request: GenerateRequest, signal: AbortSignal, clock: () =
   return { signal: AbortSignal.any([signal, late.signal]), clear: () => clearTimeout(timer) }
 }
 
+/** What the scheduler knows a request by: when it is repeated it has another id and perhaps another seed. */
+const queued = ({ requestId, tenant, tenantWeight, prompt, adapters, n }: GenerateRequest) => ({
+  requestId,
+  tenant,
+  weight: tenantWeight ?? 1,
+  key: createHash('sha256')
+    .update(JSON.stringify([prompt, adapters.map(({ digest, weight }) => [digest, weight]), n]))
+    .digest('hex'),
+})
+
 /** Answer positions that are left in the base's window. */
 function fitTokens(promptTokens: number, lease: Lease, maxTokens: number, engine: EngineInfo) {
   const room = engine.maxPositions - lease.virtualTokens - promptTokens
@@ -88,7 +100,7 @@ export async function generate(
 ): Promise<AsyncIterableIterator<Frame>> {
   const { codec, engine, scheduler, adapters, constraints, clock } = deps
   const hash = await check(request, deps)
-  scheduler.assertRoom(request.tenant, request.n, request.tenantWeight)
+  scheduler.assertRoom(queued(request), request.n)
   const promptIds = codec.encodePrompt(request.prompt)
   const { responseFormat } = request.sampling
   const constrain = responseFormat ? await constraints.prepare(responseFormat) : null
@@ -98,7 +110,7 @@ export async function generate(
     .finally(timed.clear)
   try {
     const maxTokens = fitTokens(promptIds.length, lease, request.maxTokens, engine)
-    scheduler.assertRoom(request.tenant, request.n, request.tenantWeight)
+    scheduler.assertRoom(queued(request), request.n)
     const choices = Array.from({ length: request.n }, (_, choice) => {
       const resumed = request.resume?.[choice]?.tokenIds ?? []
       const constraint = constrain?.(resumed.filter((id) => !codec.eosTokenIds.has(id))) ?? null
@@ -128,11 +140,11 @@ function run(
     cached: cached ?? 0,
     completion: choices.reduce((n, { completion }) => n + completion, 0),
   })
-  const queue = createFrameQueue(() => cancelAll())
-  const cancels: (() => void)[] = []
+  let cancels: (() => void)[] = []
   const cancelAll = (): void => {
     for (const cancel of cancels) cancel()
   }
+  const queue = createFrameQueue(cancelAll)
   /** Prompt tokens that the first choice to get a slot did not run; what resumed tokens saved is not the prompt's. */
   let cached: number | null = null
   /** Frames of choices that had ended elsewhere, told once the request is accepted. */
@@ -178,6 +190,7 @@ function run(
   }
 
   if (choices.every(({ ended }) => ended)) accept(0)
+  const jobs: Job[] = []
   for (const [i, choice] of choices.entries()) {
     if (choice.ended) {
       if (cached === null) early.push(...choice.ended)
@@ -185,29 +198,27 @@ function run(
       over(null)
       continue
     }
-    cancels.push(
-      scheduler.submit({
-        requestId: request.requestId,
-        tenant: request.tenant,
-        weight: request.tenantWeight ?? 1,
-        adapters: lease.adapters,
-        tokenIds: [...promptIds, ...(request.resume?.[i]?.tokenIds ?? [])],
-        maxTokens: maxTokens - (request.resume?.[i]?.tokenIds.length ?? 0),
-        logits: 'last',
-        background: false,
-        deadline: request.deadline,
-        onOpen(opened) {
-          accept(opened.cachedTokens)
-          merged.push(opened.merged)
-        },
-        onLogits(logits) {
-          const wait = choice.waits()
-          return wait ? wait.then(() => emit(choice.step(logits))) : emit(choice.step(logits))
-        },
-        onEnd: over,
-      }),
-    )
+    const resumed = request.resume?.[i]?.tokenIds ?? []
+    jobs.push({
+      ...queued(request),
+      adapters: lease.adapters,
+      tokenIds: [...promptIds, ...resumed],
+      maxTokens: maxTokens - resumed.length,
+      logits: 'last',
+      background: false,
+      deadline: request.deadline,
+      onOpen(opened) {
+        accept(opened.cachedTokens)
+        merged.push(opened.merged)
+      },
+      onLogits(logits) {
+        const wait = choice.waits()
+        return wait ? wait.then(() => emit(choice.step(logits))) : emit(choice.step(logits))
+      },
+      onEnd: over,
+    })
   }
+  cancels = scheduler.submitAll(jobs)
   signal.addEventListener('abort', cancelAll)
   if (signal.aborted) cancelAll()
   return queue.frames()

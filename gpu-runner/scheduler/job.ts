@@ -7,6 +7,8 @@ export interface Job {
   tenant: string
   /** The tenant's share beside others. @default 1 */
   weight?: number
+  /** Same for a request and its repetition, so that one who was told to come back finds its place. @default requestId */
+  key?: string
   adapters: { digest: Digest; weight: number }[]
   /** Fed before the first answer token; at least one. */
   tokenIds: readonly number[]

@@ -32,8 +32,10 @@ export const SCHEDULER_LIMITS: SchedulerLimits = {
 export interface Scheduler extends AsyncDisposable {
   /** Queues a job; the function cancels it: its slot is free before the next step. @throws ERR_OVERLOADED */
   submit(job: Job): () => void
-  /** @throws ERR_OVERLOADED when `count` more sequences of the tenant would not fit the queue */
-  assertRoom(tenant: string, count: number, weight?: number): void
+  /** Queues the jobs of one request, all or none. @throws ERR_OVERLOADED */
+  submitAll(jobs: readonly Job[]): (() => void)[]
+  /** @throws ERR_OVERLOADED when `count` sequences more would not fit the queue */
+  assertRoom(request: Pick<Job, 'tenant' | 'weight' | 'key' | 'requestId'>, count: number): void
   readonly running: number
   readonly waiting: number
   /** Answer tokens per second over the last ten seconds. */
@@ -88,8 +90,13 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
     return n
   }
 
-  const knockOf = (tenant: string, more: number, weight: number): Knock => ({
+  const knockOf = (
+    { tenant, weight = 1, requestId, key = requestId }: Parameters<Scheduler['assertRoom']>[0],
+    more: number,
+  ): Knock => ({
     tenant,
+    weight,
+    key: `${tenant}/${key}`,
     count: more,
     waiting: count(false),
     freeSlots: Math.max(0, engine.info.slots - count(true)),
@@ -303,33 +310,41 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
   }
   const looping = loop()
 
+  function queue(job: Job): () => void {
+    const { tenant, weight = 1, tokenIds } = job
+    const sequence: Sequence = {
+      id: nextId++,
+      job,
+      pending: [...tokenIds],
+      decoding: false,
+      picking: false,
+      open: false,
+      over: false,
+      error: null,
+    }
+    sequences.set(sequence.id, sequence)
+    shares.join({
+      id: sequence.id,
+      tenant,
+      weight,
+      flow: flowOf(job),
+      promptTokens: tokenIds.length,
+      maxTokens: job.maxTokens ?? Math.max(0, engine.info.maxPositions - tokenIds.length),
+    })
+    wake?.()
+    return () => end(sequence, new GraftError('ERR_CANCELLED', 'the request was cancelled'))
+  }
+
+  function submitAll(jobs: readonly Job[]): (() => void)[] {
+    const asked = jobs.filter(({ background }) => !background)
+    if (asked.length > 0) door.enter(knockOf(asked[0]!, asked.length))
+    return jobs.map(queue)
+  }
+
   return {
-    submit(job) {
-      const { tenant, weight = 1, tokenIds } = job
-      if (!job.background) door.enter(knockOf(tenant, 1, weight))
-      const sequence: Sequence = {
-        id: nextId++,
-        job,
-        pending: [...tokenIds],
-        decoding: false,
-        picking: false,
-        open: false,
-        over: false,
-        error: null,
-      }
-      sequences.set(sequence.id, sequence)
-      shares.join({
-        id: sequence.id,
-        tenant,
-        weight,
-        flow: flowOf(job),
-        promptTokens: tokenIds.length,
-        maxTokens: job.maxTokens ?? Math.max(0, engine.info.maxPositions - tokenIds.length),
-      })
-      wake?.()
-      return () => end(sequence, new GraftError('ERR_CANCELLED', 'the request was cancelled'))
-    },
-    assertRoom: (tenant, more, weight = 1) => door.knock(knockOf(tenant, more, weight)),
+    submit: (job) => submitAll([job])[0]!,
+    submitAll,
+    assertRoom: (request, more) => door.knock(knockOf(request, more)),
     get running() {
       return count(true)
     },
