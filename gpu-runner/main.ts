@@ -9,7 +9,7 @@ import { type ServeOptions, serveRunner } from './serve.ts'
 const USAGE = `graft-runner --checkpoint <folder> --registry <url> --state <folder> --id <name> --fleet-key <file>
   [--edge <url>] [--port 8090] [--host 127.0.0.1] [--public-url <url>]
   [--precision fp32|int8|int4|nf4|nf4-exact] [--execution cpu|webgpu] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
-  [--bank-mib 1024] [--host-mib 1024] [--merge off|request|auto|<MiB>]
+  [--bank-mib 1024] [--host-mib 1024] [--merge off|request|auto|<MiB>] [--share-prefixes]
 The fleet key is a private JWK in a file, or in GRAFT_FLEET_KEY.`
 
 const FLAGS = {
@@ -30,6 +30,7 @@ const FLAGS = {
   'bank-mib': { type: 'string' },
   'host-mib': { type: 'string' },
   merge: { type: 'string', default: 'off' },
+  'share-prefixes': { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 } as const
 
@@ -105,7 +106,10 @@ async function parseOptions(args: string[]): Promise<ServeOptions> {
     ...(threads === undefined ? {} : { threads }),
     ...(bankMib === undefined ? {} : { bankBudgetBytes: bankMib * MIB }),
     merge: parseMergeOption(flags.merge),
-    ...(hostMib === undefined ? {} : { limits: { hostBytes: hostMib * MIB } }),
+    limits: {
+      sharePrefixes: flags['share-prefixes'],
+      ...(hostMib === undefined ? {} : { hostBytes: hostMib * MIB }),
+    },
     log: (event) => process.stderr.write(`${JSON.stringify({ at: new Date(), ...event })}\n`),
   }
 }

@@ -1,4 +1,10 @@
-import type { Engine, EngineInfo, LoadedAdapter, StepRow } from '@graft/runner/engine/engine.ts'
+import type {
+  Engine,
+  EngineInfo,
+  LoadedAdapter,
+  PromptPrefix,
+  StepRow,
+} from '@graft/runner/engine/engine.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 
@@ -18,6 +24,8 @@ export interface ScriptedEngine extends Engine {
   /** Milliseconds each step takes. */
   delayMs: number
   bank: Map<Digest, LoadedAdapter>
+  /** Keys of prompt blocks that were run; null = it keeps none. */
+  blocks: Set<string> | null
 }
 
 export const VOCAB = 50
@@ -49,7 +57,12 @@ export function createScriptedEngine(info: Partial<EngineInfo> = {}): ScriptedEn
     bankBudgetBytes: 1_000,
     ...info,
   }
-  const open = new Map<number, { adapters: { digest: Digest; weight: number }[]; length: number }>()
+  interface Slot {
+    adapters: { digest: Digest; weight: number }[]
+    length: number
+    prefix: PromptPrefix | undefined
+  }
+  const open = new Map<number, Slot>()
   let busy = false
   const engine: ScriptedEngine = {
     info: full,
@@ -59,6 +72,7 @@ export function createScriptedEngine(info: Partial<EngineInfo> = {}): ScriptedEn
     poisoned: new Set(),
     delayMs: 0,
     bank: new Map(),
+    blocks: null,
     async load(adapter) {
       let used = 0
       for (const held of engine.bank.values()) used += size(held)
@@ -74,13 +88,15 @@ export function createScriptedEngine(info: Partial<EngineInfo> = {}): ScriptedEn
       engine.bank.delete(adapter)
       engine.events.push(`unload ${adapter}`)
     },
-    async open(sequence, adapters) {
+    async open(sequence, adapters, prefix) {
       if (busy) throw new Error('open during a step')
       if (open.size >= full.slots) throw new Error('no slot is free')
       for (const a of adapters) if (!engine.bank.has(a.digest)) throw new Error('not in the bank')
-      open.set(sequence, { adapters, length: 0 })
+      const kept = prefix?.keys.findIndex((key) => !engine.blocks?.has(key)) ?? 0
+      const length = (kept < 0 ? prefix!.keys.length : kept) * (prefix?.block ?? 0)
+      open.set(sequence, { adapters, length, prefix })
       engine.events.push(`open ${sequence}`)
-      return { cachedTokens: 0 }
+      return { cachedTokens: length }
     },
     async close(sequence) {
       if (busy) throw new Error('close during a step')
@@ -106,6 +122,8 @@ export function createScriptedEngine(info: Partial<EngineInfo> = {}): ScriptedEn
           for (const { digest: d, weight } of state.adapters)
             shift += weight * shiftOf(engine.bank.get(d)!)
           const all = tokenIds.map((token) => row(nextToken(token, state.length++, shift)))
+          for (const [i, key] of (state.prefix?.keys ?? []).entries())
+            if (state.length >= (i + 1) * state.prefix!.block) engine.blocks?.add(key)
           const asked = logits === 'none' ? [] : logits === 'last' ? all.slice(-1) : all
           const out = new Float32Array(asked.length * VOCAB)
           for (const [i, values] of asked.entries()) out.set(values, i * VOCAB)
