@@ -117,3 +117,23 @@ export function randomBottleneck(
   }
   return adapter
 }
+
+/**
+ * Keys and values of `past` positions and nothing else: a row of the base with a past, without reading a prompt.
+ * Layers share one tensor: speed does not depend on values.
+ */
+export function randomPast(number: number, config: ModelConfig, past: number): LoadedAdapter {
+  const { adapter, tensor, add } = builder(number)
+  const { kvHeads, headDim, layers } = config
+  const values = tensor('past', [kvHeads, past, headDim], 1)
+  for (let layer = 0; layer < layers; layer++)
+    add({
+      op: 'prefix',
+      site: `model.layers.${layer}.self_attn`,
+      kvHeads,
+      headDim,
+      virtualTokens: past,
+      slots: { k: values, v: values },
+    })
+  return adapter
+}

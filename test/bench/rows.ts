@@ -17,12 +17,14 @@ export const randomPrompt = (row: number, length: number, vocab: number): number
 /**
  * Opens one row per entry, null for a row of the base alone, and reads a prompt of `past` tokens into each.
  * @param first the first sequence's number; an engine knows each number once
+ * @param choose picks a row's next token from its [vocab] logits; without it every row is fed the same made-up tokens
  */
 export async function openRows(
   engine: Engine,
   first: number,
   adapters: readonly (LoadedAdapter | null)[],
   past: number,
+  choose?: (logits: Float32Array) => number,
 ): Promise<Rows> {
   const ids = adapters.map((_, row) => first + row)
   for (const [row, adapter] of adapters.entries()) {
@@ -34,11 +36,14 @@ export async function openRows(
     }
   }
   let token = 3
+  let next = ids.map(() => token)
   return {
     async step() {
+      const { rows } = await engine.step(
+        ids.map((sequence, row) => ({ sequence, tokenIds: [next[row]!], logits: 'last' })),
+      )
       token = 3 + ((token + 1) % 1000)
-      const tokenIds = [token]
-      await engine.step(ids.map((sequence) => ({ sequence, tokenIds, logits: 'last' })))
+      next = rows.map(({ logits }) => choose?.(logits) ?? token)
     },
     async close() {
       for (const id of ids) await engine.close(id)
