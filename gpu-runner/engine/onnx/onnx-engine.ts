@@ -17,6 +17,7 @@ import type {
   StepRow,
 } from '../engine.ts'
 import type { Execution } from '../graph/execution.ts'
+import { heldCheckpoint } from '../graph/held-checkpoint.ts'
 import type { Precision } from '../graph/linear-weights.ts'
 import { VARIANTS, widest } from '../graph/variants.ts'
 import { assertRow } from '../rules.ts'
@@ -80,6 +81,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
   const { checkpoint, precision, execution, slots, threads } = settings
   const { kvPrecision, bankPrecision, bankBudgetBytes } = settings
   const { config } = checkpoint
+  const held = heldCheckpoint(checkpoint, precision)
   const info: EngineInfo = {
     base: { name: checkpoint.name, digest: options.baseDigest },
     vocab: config.vocab,
@@ -257,7 +259,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
   return {
     info,
     load: async (adapter: LoadedAdapter) =>
-      loadCompiled(await compileAdapter(adapter, checkpoint, bankPrecision)),
+      loadCompiled(await compileAdapter(adapter, held, bankPrecision)),
     loadCompiled,
     unload: (digest) => exclusive(() => bank.unload(digest)),
     open: (id, adapters, prefix) =>

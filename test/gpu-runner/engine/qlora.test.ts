@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { measure } from '@graft/runner/admission/compare.ts'
 import { describeCheckpoint } from '@graft/runner/checkpoint/describe-checkpoint.ts'
 import { readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
-import type { Engine } from '@graft/runner/engine/engine.ts'
+import type { Engine, LoadedAdapter } from '@graft/runner/engine/engine.ts'
 import type { Precision } from '@graft/runner/engine/graph/precisions.ts'
 import { openOnnxEngine } from '@graft/runner/engine/onnx/onnx-engine.ts'
 import { fromHex } from '@graft/sdk/format/digest.ts'
@@ -18,7 +18,8 @@ const STORED = join(FIXTURES, 'base-4bit')
 
 let goldens: Map<string, Float32Array>
 let facts: { prompts: number[][]; smallPrompts: number[][] }
-let adapter: Awaited<ReturnType<typeof importFolder>>
+let adapter: LoadedAdapter
+let dora: LoadedAdapter
 const engines = new Map<string, Engine>()
 const worst: Record<string, unknown> = {}
 
@@ -33,10 +34,9 @@ const open = async (folder: string, precision: Precision): Promise<Engine> => {
 beforeAll(async () => {
   goldens = await readLogits(join(FIXTURES, 'goldens.safetensors'))
   facts = await readJson(join(FIXTURES, 'goldens.json'))
-  adapter = await importFolder(
-    join(FIXTURES, 'qlora'),
-    await describeCheckpoint(SAMPLE, 'graft-tiny'),
-  )
+  const base = await describeCheckpoint(SAMPLE, 'graft-tiny')
+  adapter = await importFolder(join(FIXTURES, 'qlora'), base)
+  dora = await importFolder(join(FIXTURES, 'qdora'), base)
 })
 
 afterAll(async () => {
@@ -71,6 +71,22 @@ test('nf4-exact gives the logits of PEFT on a base of bitsandbytes, with and wit
     expect(worstPosition(golden.adapted, golden.base, vocab)).toBeGreaterThan(0.05)
   }
   worst['nf4-exact'] = most
+  expect(most).toBeLessThanOrEqual(1e-5)
+})
+
+test('a DoRA on nf4-exact divides by the norms that PEFT sees', async () => {
+  const engine = engines.get(`${SAMPLE} nf4-exact`)!
+  await engine.load(dora)
+  let most = 0
+  for (const [i, prompt] of facts.prompts.entries()) {
+    const own = await logitsOf(engine, [{ digest: dora.digest, weight: 1 }], prompt)
+    const golden = goldens.get(`qdora.${i}`)!
+    most = Math.max(most, worstPosition(own, golden, engine.info.vocab))
+    expect(worstPosition(golden, goldens.get(`base.${i}`)!, engine.info.vocab)).toBeGreaterThan(
+      0.05,
+    )
+  }
+  worst['nf4-exact, DoRA'] = most
   expect(most).toBeLessThanOrEqual(1e-5)
 })
 
