@@ -4,7 +4,7 @@ import { ENGINE_DEFAULTS } from '../engine/defaults.ts'
 import type { Engine } from '../engine/engine.ts'
 import { formBytes } from '../engine/merged/form-bytes.ts'
 import { createMergingEngine } from '../engine/merged/merging-engine.ts'
-import { openMergedEngine } from '../engine/merged/open-merged.ts'
+import { openMergedEngine, removeLeftovers } from '../engine/merged/open-merged.ts'
 import type { EngineOptions } from '../engine/open-engine.ts'
 import { calibrate } from './calibrate.ts'
 import type { MergeOption } from './merge-option.ts'
@@ -42,6 +42,7 @@ export async function openMerging(
         `${Math.floor(budgetBytes / MIB)} MiB`,
       ),
     )
+  if (options.preparedDir) await removeLeftovers(options.preparedDir)
   const begin = performance.now()
   const auto = option.when === 'traffic' ? await calibrate(base) : null
   const traffic = createTrafficWindow(WINDOW_MS)

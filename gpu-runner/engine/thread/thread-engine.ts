@@ -1,10 +1,8 @@
 import { Worker } from 'node:worker_threads'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { Engine, EngineInfo } from '../engine.ts'
-import type { CallName, Calls, Failure, Reply, ThreadOptions } from './messages.ts'
-
-const errorOf = ({ code, message }: Failure): Error =>
-  code ? new GraftError(code, message) : new Error(message)
+import { errorOf } from './failure.ts'
+import type { CallName, Calls, Reply, ThreadOptions } from './messages.ts'
 
 interface Pending {
   resolve(output: unknown): void

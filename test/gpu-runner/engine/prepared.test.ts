@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
 import type { Engine } from '@graft/runner/engine/engine.ts'
+import { openMergedEngine } from '@graft/runner/engine/merged/open-merged.ts'
 import { openOnnxEngine } from '@graft/runner/engine/onnx/onnx-engine.ts'
 import { openEngine } from '@graft/runner/engine/open-engine.ts'
 import { fromHex } from '@graft/sdk/format/digest.ts'
@@ -81,12 +82,8 @@ describe('a prepared base', () => {
   })
 
   test('with an adapter merged into it is gone when its engine is', async () => {
-    const merged = await openEngine({
-      checkpointDir: tiny.dir,
-      baseDigest: BASE,
-      preparedDir,
-      merge: lowRank(1),
-    })
+    const options = { checkpointDir: tiny.dir, baseDigest: BASE, preparedDir }
+    const merged = await openMergedEngine(options, lowRank(1))
     expect(await readdir(preparedDir)).toEqual([expect.stringMatching(/^merged-/)])
     await merged[Symbol.asyncDispose]()
     expect(await readdir(preparedDir)).toEqual([])
