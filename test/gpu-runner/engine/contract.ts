@@ -179,6 +179,29 @@ export function engineContract(name: string, openNew: Open): void {
       expect(worstShare(nothing, await logitsOf(engine, [], TOKENS))).toBeLessThan(1e-5)
     })
 
+    test('a prompt whose blocks may be stored gives the logits of a prompt that was never seen', async () => {
+      const tokens = Array.from({ length: 40 }, (_, t) => (t * 29) % vocab)
+      const cases: [string, Terms][] = [
+        ['base', []],
+        ['lora', alone(lora)],
+        ['prefix', alone(past)],
+        ['prompt', alone(virtual)],
+      ]
+      for (const [name, terms] of cases) {
+        const whole = await logitsOf(engine, terms, tokens)
+        const prefix = { keys: [`${name} 0`, `${name} 1`], block: 16 }
+        for (const round of ['first', 'second']) {
+          const id = freshId()
+          const { cachedTokens } = await engine.open(id, terms, prefix)
+          if (round === 'first') expect(cachedTokens).toBe(0)
+          expect([0, 16, 32]).toContain(cachedTokens)
+          const { logits } = await step(id, tokens.slice(cachedTokens), 'all')
+          await engine.close(id)
+          expect(worstShare(logits, whole.subarray(cachedTokens * vocab))).toBeLessThan(1e-5)
+        }
+      }
+    })
+
     test('refuses operations that cannot stand in a batch', async () => {
       const dense = { ...lora, digest: past.digest.replace(/d$/, 'e') as typeof lora.digest }
       const site = 'model.layers.0.self_attn.q_proj'
