@@ -35,21 +35,24 @@ export function adapterFeeds(
     Object.assign(
       feeds,
       vectorFeeds(bank, rows, tokens, VARIANTS[variant].partInputs, least, tables),
-      bottleneckFeeds(bank, rows, tokens, least),
+      bottleneckFeeds(bank, rows, tokens, least, tables),
       bottleneckPageFeeds(bank, rows, tokens, least, tables),
     )
   if (heads) Object.assign(feeds, headFeeds(bank, rows, takeRows, least, tables))
-  if (own) Object.assign(feeds, ownFeeds(bank, rows, tokens, least))
+  if (own) Object.assign(feeds, ownFeeds(bank, rows, tokens, least, tables))
   return feeds
 }
 
 /** Tables of the bank that runs of the variant read by `tables.rows`. */
 export function tablesRead(bank: AdapterBank, variant: Variant): RowTables[] {
-  const { lowRank, rich, heads } = VARIANTS[variant]
+  const { lowRank, rich, heads, own } = VARIANTS[variant]
   return [
     ...(lowRank ? Object.values(bank.pages) : []),
-    ...(rich ? [bank.vectors, ...Object.values(bank.bottleneckPages)] : []),
+    ...(rich
+      ? [bank.vectors, bank.bottlenecks, bank.bottleneckOwn, ...Object.values(bank.bottleneckPages)]
+      : []),
     ...(heads ? [bank.heads, bank.own.headRows] : []),
+    ...(own ? [bank.own.norms, bank.own.shifts] : []),
   ]
 }
 

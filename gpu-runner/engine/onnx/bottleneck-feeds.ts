@@ -8,7 +8,8 @@ import {
   OWN_VECTORS,
   PLACEMENTS,
 } from '../graph/bottleneck-keys.ts'
-import { flags, floats, longs, type Ort } from './ort.ts'
+import type { BankTables } from './bank-tables.ts'
+import { flags, longs, type Ort } from './ort.ts'
 import type { Sequence } from './sequence.ts'
 
 type Feeds = Record<string, Ort.Tensor>
@@ -19,6 +20,7 @@ export function bottleneckFeeds(
   rows: (Sequence | null)[],
   tokens: number,
   least: 0 | 1,
+  tables: BankTables,
 ): Feeds {
   const { bottlenecks: region, bottleneckOwn: table, config } = bank
   const users = rows.flatMap((row, b) => {
@@ -63,8 +65,8 @@ export function bottleneckFeeds(
     'bottleneck.constant': flags(constant, [1, used]),
     'bottleneck.calls': longs(BigInt64Array.of(-1n, BigInt(tokens)), [2]),
     'bottleneck.spread': longs(BigInt64Array.of(1n, BigInt(tokens)), [2]),
-    'bottleneck.own': floats(table.view('bottleneck.own'), [
-      table.entries,
+    'bottleneck.own': tables.rows(table, 'bottleneck.own', { first: 0, count: table.used }, [
+      table.used,
       keys.length,
       OWN_VECTORS.length * config.hidden,
     ]),
@@ -79,9 +81,9 @@ export function bottleneckFeeds(
   for (const { place, flag, data } of orders)
     feeds[`bottleneck.${place}.${flag}`] = flags(data, [all, 1])
   for (const key of region.keys()) {
-    const data =
-      region.used === used ? region.view(key) : new Float32Array(used * region.width(key))
-    feeds[key] = floats(data, region.width(key) === 1 ? [used] : [used, region.width(key)])
+    const width = region.width(key)
+    const dims = width === 1 ? [used] : [used, width]
+    feeds[key] = tables.rows(region, key, { first: 0, count: used }, dims)
   }
   return feeds
 }

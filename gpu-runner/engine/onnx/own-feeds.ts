@@ -2,6 +2,7 @@ import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
 import type { RowRegion } from '../bank/row-region.ts'
 import type { VectorTable } from '../bank/vector-table.ts'
 import { linearSites } from '../graph/sites.ts'
+import type { BankTables } from './bank-tables.ts'
 import { flags, floats, longs, type Ort } from './ort.ts'
 import type { Sequence } from './sequence.ts'
 
@@ -16,11 +17,12 @@ export function ownFeeds(
   rows: (Sequence | null)[],
   tokens: number,
   least: 0 | 1,
+  tables: BankTables,
 ): Feeds {
   const { norms, shifts } = bank.own
   return {
-    ...entryFeeds('norms', norms, rows, tokens),
-    ...entryFeeds('shifts', shifts, rows, tokens),
+    ...entryFeeds('norms', norms, rows, tokens, tables),
+    ...entryFeeds('shifts', shifts, rows, tokens, tables),
     ...linearFeeds(bank, rows, tokens, least),
   }
 }
@@ -30,6 +32,7 @@ function entryFeeds(
   table: VectorTable,
   rows: (Sequence | null)[],
   tokens: number,
+  tables: BankTables,
 ): Feeds {
   const own: bigint[] = []
   const entries: bigint[] = []
@@ -46,7 +49,7 @@ function entryFeeds(
     [`${key}.on`]: flags(Uint8Array.of(on ? 1 : 0), []),
     [`${key}.tokens`]: longs(BigInt64Array.from(on ? own : [0n]), [on ? own.length : 1, 1]),
     [`${key}.entries`]: longs(BigInt64Array.from(on ? entries : [0n]), [on ? own.length : 1]),
-    [key]: floats(table.view(key), [table.entries, table.width(key)]),
+    [key]: tables.rows(table, key, { first: 0, count: table.used }, [table.used, table.width(key)]),
   }
 }
 
