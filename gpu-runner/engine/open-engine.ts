@@ -1,6 +1,7 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { describeCheckpoint } from '../checkpoint/describe-checkpoint.ts'
+import { BANK_PRECISIONS, type BankPrecision } from './bank/stored-table.ts'
 import { ENGINE_DEFAULTS } from './defaults.ts'
 import type { Engine, LoadedAdapter } from './engine.ts'
 import { EXECUTIONS, type Execution } from './graph/execution.ts'
@@ -21,6 +22,8 @@ export interface EngineOptions {
   threads?: number
   /** @default 1 GiB */
   bankBudgetBytes?: number
+  /** Of low-rank updates while they wait in the bank. @default "fp32" */
+  bankPrecision?: BankPrecision
   /** Known already? Saves hashing the files. */
   baseDigest?: Digest
   /**
@@ -38,6 +41,15 @@ export const parsePrecision = (text: string): Precision => {
   throw new GraftError('ERR_REQUEST_INVALID', expected('precision', names, text))
 }
 
+export const parseBankPrecision = (text: string): BankPrecision => {
+  const found = BANK_PRECISIONS.find((precision) => precision === text)
+  if (found) return found
+  throw new GraftError(
+    'ERR_REQUEST_INVALID',
+    expected('bank precision', BANK_PRECISIONS.join(', '), text),
+  )
+}
+
 export const parseExecution = (text: string): Execution => {
   const found = EXECUTIONS.find((execution) => execution === text)
   if (found) return found
@@ -49,7 +61,7 @@ export const parseExecution = (text: string): Execution => {
  * @throws ERR_NOT_INSTALLED when the machine lacks what the execution needs, ERR_CHECKPOINT_INVALID, ERR_ARCHITECTURE_UNSUPPORTED
  */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
-  const { checkpointDir, precision, execution, slots, threads, bankBudgetBytes } = {
+  const { checkpointDir, precision, execution, slots, threads, bankBudgetBytes, bankPrecision } = {
     ...ENGINE_DEFAULTS,
     ...options,
   }
@@ -64,6 +76,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     slots,
     threads,
     bankBudgetBytes,
+    bankPrecision,
     prepared: merged?.folder ?? folder,
     merge: merged?.adapter ?? null,
   })

@@ -1,5 +1,7 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { ErrorCode } from '@graft/sdk/format/errors.ts'
+import type { CompiledAdapter } from '../bank/compiled-adapter.ts'
+import type { BankPrecision } from '../bank/stored-table.ts'
 import type { EngineInfo, LoadedAdapter, PromptPrefix, RowResult, StepRow } from '../engine.ts'
 import type { Execution } from '../graph/execution.ts'
 import type { Precision } from '../graph/linear-weights.ts'
@@ -13,6 +15,7 @@ export interface ThreadOptions {
   slots: number
   threads: number
   bankBudgetBytes: number
+  bankPrecision: BankPrecision
   /** Folder where the weights are prepared, or will be; null = weights in memory. */
   prepared: string | null
   /** The adapter that is folded into them; null = the base as it is. */
@@ -21,7 +24,8 @@ export interface ThreadOptions {
 
 /** Calls by name, as the Engine interface has them. */
 export interface Calls {
-  load: { input: [LoadedAdapter]; output: { bytes: number } }
+  /** Sent by the compiling thread, on behalf of `load`. */
+  loadCompiled: { input: [CompiledAdapter]; output: { bytes: number } }
   unload: { input: [Digest]; output: undefined }
   open: {
     input: [number, { digest: Digest; weight: number }[], PromptPrefix | undefined]
@@ -40,6 +44,12 @@ export interface Call {
 }
 
 export type Failure = { code: ErrorCode | null; message: string }
+
+/** To the compiling thread: the adapter of a `load`. */
+export interface CompileJob {
+  id: number
+  adapter: LoadedAdapter
+}
 
 export type Reply =
   | { kind: 'ready'; info: EngineInfo }

@@ -1,19 +1,19 @@
 /** The engine's own thread: onnxruntime-node blocks the thread it runs in, so it gets one where nothing else waits. */
-import { parentPort, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { readCheckpoint } from '../../checkpoint/read-checkpoint.ts'
-import type { Engine, RowResult } from '../engine.ts'
+import type { RowResult } from '../engine.ts'
 import { mergedCheckpoint } from '../merged/merged-checkpoint.ts'
-import { openOnnxEngine } from '../onnx/onnx-engine.ts'
+import { type OnnxEngine, openOnnxEngine } from '../onnx/onnx-engine.ts'
 import { failureOf } from './failure.ts'
 import type { Call, Reply, ThreadOptions } from './messages.ts'
 
 const port = parentPort!
-const options = workerData as ThreadOptions
+const { compiled, ...options } = workerData as ThreadOptions & { compiled: MessagePort }
 
 const reply = (message: Reply, transfer: ArrayBuffer[] = []): void =>
   port.postMessage(message, transfer)
 
-function dispatch(engine: Engine, { name, input }: Call): Promise<unknown> {
+function dispatch(engine: OnnxEngine, { name, input }: Call): Promise<unknown> {
   if (name === 'dispose') return Promise.resolve(engine[Symbol.asyncDispose]())
   return (engine[name] as (...args: unknown[]) => Promise<unknown>)(...input)
 }
@@ -30,14 +30,16 @@ try {
   const checkpoint = options.merge ? mergedCheckpoint(base, options.merge) : base
   const { prepared, ...rest } = options
   const engine = await openOnnxEngine({ ...rest, checkpoint, ...(prepared ? { prepared } : {}) })
-  port.on('message', async (call: Call) => {
+  const answer = async (call: Call): Promise<void> => {
     try {
       const output = await dispatch(engine, call)
       reply({ kind: 'done', id: call.id, output }, buffersOf(output))
     } catch (error) {
       reply({ kind: 'error', id: call.id, failure: failureOf(error) })
     }
-  })
+  }
+  port.on('message', answer)
+  compiled.on('message', answer)
   reply({ kind: 'ready', info: engine.info })
 } catch (error) {
   reply({ kind: 'failed', failure: failureOf(error) })
