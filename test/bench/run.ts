@@ -1,20 +1,26 @@
 import { adaptersDistinct } from './adapters-distinct.ts'
+import { adaptersRegistered } from './adapters-registered.ts'
 import type { Bench } from './bench.ts'
 import { bottleneck } from './bottleneck.ts'
+import { coldAdapter } from './cold-adapter.ts'
 import { machine } from './machine.ts'
 import { merge } from './merge.ts'
 import { mixedMethods } from './mixed-methods.ts'
 import { nf4 } from './nf4.ts'
 import { preparePeers } from './prepare-peers.ts'
+import { switchSets } from './switch.ts'
 import { unused } from './unused.ts'
 import { vsLlamaCpp } from './vs-llama-cpp.ts'
 
 const BENCHES: Record<string, Bench> = {
   'adapters-distinct': adaptersDistinct,
+  'adapters-registered': adaptersRegistered,
   bottleneck,
+  'cold-adapter': coldAdapter,
   merge,
   'mixed-methods': mixedMethods,
   nf4,
+  switch: switchSets,
   unused,
   'vs-llama-cpp': vsLlamaCpp,
 }
