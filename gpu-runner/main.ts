@@ -2,14 +2,20 @@
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { ERRORS, expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
-import { parseExecution, parsePrecision } from './engine/open-engine.ts'
+import {
+  parseBankPrecision,
+  parseExecution,
+  parseKvPrecision,
+  parsePrecision,
+} from './engine/open-engine.ts'
 import { parseMergeOption } from './merging/merge-option.ts'
 import { type ServeOptions, serveRunner } from './serve.ts'
 
 const USAGE = `graft-runner --checkpoint <folder> --registry <url> --state <folder> --id <name> --fleet-key <file>
   [--edge <url>] [--port 8090] [--host 127.0.0.1] [--public-url <url>]
   [--precision fp32|int8|int4|nf4|nf4-exact] [--execution cpu|webgpu] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
-  [--bank-mib 1024] [--host-mib 1024] [--merge off|request|auto|<MiB>] [--share-prefixes]
+  [--bank-mib 1024] [--bank-precision fp32|fp16|int8] [--host-mib 1024]
+  [--kv-mib 1024] [--kv-precision fp32|fp16|int8] [--prefix-mib 256] [--merge off|request|auto|<MiB>] [--share-prefixes]
 The fleet key is a private JWK in a file, or in GRAFT_FLEET_KEY.`
 
 const FLAGS = {
@@ -28,7 +34,11 @@ const FLAGS = {
   slots: { type: 'string' },
   threads: { type: 'string' },
   'bank-mib': { type: 'string' },
+  'bank-precision': { type: 'string', default: 'fp32' },
   'host-mib': { type: 'string' },
+  'kv-mib': { type: 'string' },
+  'kv-precision': { type: 'string', default: 'fp32' },
+  'prefix-mib': { type: 'string' },
   merge: { type: 'string', default: 'off' },
   'share-prefixes': { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
@@ -61,15 +71,16 @@ async function readFleetKey(path: string | undefined): Promise<JsonWebKey> {
   }
 }
 
-/** A number of at least 1, when the flag was given. */
-function atLeastOne(
-  flag: 'slots' | 'threads' | 'bank-mib' | 'host-mib',
+/** A whole number, when the flag was given. */
+function wholeNumber(
+  flag: 'slots' | 'threads' | 'bank-mib' | 'host-mib' | 'kv-mib' | 'prefix-mib',
   value: string | undefined,
+  least = 1,
 ): number | undefined {
   if (value === undefined) return undefined
   const number = Number(value)
-  if (Number.isInteger(number) && number >= 1) return number
-  throw usage(expected(`--${flag}`, 'a number of at least 1', value))
+  if (Number.isInteger(number) && number >= least) return number
+  throw usage(expected(`--${flag}`, `a number of at least ${least}`, value))
 }
 
 const MIB = 2 ** 20
@@ -85,10 +96,12 @@ async function parseOptions(args: string[]): Promise<ServeOptions> {
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw usage(expected('--port', 'a port number', flags.port))
   const publicUrl = flags['public-url']
-  const slots = atLeastOne('slots', flags.slots)
-  const threads = atLeastOne('threads', flags.threads)
-  const bankMib = atLeastOne('bank-mib', flags['bank-mib'])
-  const hostMib = atLeastOne('host-mib', flags['host-mib'])
+  const slots = wholeNumber('slots', flags.slots)
+  const threads = wholeNumber('threads', flags.threads)
+  const bankMib = wholeNumber('bank-mib', flags['bank-mib'])
+  const hostMib = wholeNumber('host-mib', flags['host-mib'])
+  const kvMib = wholeNumber('kv-mib', flags['kv-mib'])
+  const prefixMib = wholeNumber('prefix-mib', flags['prefix-mib'], 0)
   return {
     checkpoint: need('checkpoint'),
     registry: need('registry'),
@@ -104,6 +117,10 @@ async function parseOptions(args: string[]): Promise<ServeOptions> {
     policy: oneOf('policy', flags.policy, ['goldens', 'allow-unproven'] as const),
     ...(slots === undefined ? {} : { slots }),
     ...(threads === undefined ? {} : { threads }),
+    bankPrecision: parseBankPrecision(flags['bank-precision']),
+    kvPrecision: parseKvPrecision(flags['kv-precision']),
+    ...(kvMib === undefined ? {} : { kvBudgetBytes: kvMib * MIB }),
+    ...(prefixMib === undefined ? {} : { prefixBudgetBytes: prefixMib * MIB }),
     ...(bankMib === undefined ? {} : { bankBudgetBytes: bankMib * MIB }),
     merge: parseMergeOption(flags.merge),
     limits: {

@@ -49,6 +49,13 @@ export interface ServeOptions {
   threads?: number
   /** Bytes of adapters in the engine's bank. @default what the engine chooses */
   bankBudgetBytes?: number
+  bankPrecision?: NonNullable<EngineOptions['bankPrecision']>
+  /** How keys and values of open sequences are held. @default 'fp32' */
+  kvPrecision?: NonNullable<EngineOptions['kvPrecision']>
+  /** Bytes of keys and values of open sequences. @default what the engine chooses */
+  kvBudgetBytes?: number
+  /** Bytes of prompt blocks kept for later requests; 0 = none. @default what the engine chooses */
+  prefixBudgetBytes?: number
   /** @default 'goldens' */
   policy?: AdmissionPolicy
   /** When adapters are merged into second copies of the base. @default never */
@@ -122,7 +129,17 @@ async function openServing(
 /** Opens the base, listens, and tells the edge. Resolves once requests can be answered. */
 export async function serveRunner(options: ServeOptions): Promise<ServedRunner> {
   const { checkpoint, state, id, host = '127.0.0.1', log } = options
-  const { precision = 'fp32', execution = 'cpu', slots, threads, bankBudgetBytes } = options
+  const {
+    precision = 'fp32',
+    execution = 'cpu',
+    slots,
+    threads,
+    bankBudgetBytes,
+    bankPrecision,
+    kvPrecision,
+    kvBudgetBytes,
+    prefixBudgetBytes,
+  } = options
   const clock = (): Date => new Date()
   const fleetKey = await importSigningKey(options.fleetKey)
   const key = await openKey(state)
@@ -136,6 +153,10 @@ export async function serveRunner(options: ServeOptions): Promise<ServedRunner> 
     ...(slots === undefined ? {} : { slots }),
     ...(threads === undefined ? {} : { threads }),
     ...(bankBudgetBytes === undefined ? {} : { bankBudgetBytes }),
+    ...(bankPrecision === undefined ? {} : { bankPrecision }),
+    ...(kvPrecision === undefined ? {} : { kvPrecision }),
+    ...(kvBudgetBytes === undefined ? {} : { kvBudgetBytes }),
+    ...(prefixBudgetBytes === undefined ? {} : { prefixBudgetBytes }),
   }
   const onEvent = (event: MergeEvent): void => log?.({ ...event })
   const { engine, merging } = await openServing(engineOptions, base.tensors, options.merge, onEvent)

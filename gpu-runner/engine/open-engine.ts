@@ -1,6 +1,7 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { describeCheckpoint } from '../checkpoint/describe-checkpoint.ts'
+import { KV_PRECISIONS, type KvPrecision } from './bank/kv-format.ts'
 import { BANK_PRECISIONS, type BankPrecision } from './bank/stored-table.ts'
 import { ENGINE_DEFAULTS } from './defaults.ts'
 import type { Engine, LoadedAdapter } from './engine.ts'
@@ -24,6 +25,12 @@ export interface EngineOptions {
   bankBudgetBytes?: number
   /** Of low-rank updates while they wait in the bank. @default "fp32" */
   bankPrecision?: BankPrecision
+  /** How keys and values of open sequences are held. @default "fp32" */
+  kvPrecision?: KvPrecision
+  /** Most bytes of keys and values of open sequences. @default 1 GiB */
+  kvBudgetBytes?: number
+  /** Most bytes of prompt blocks that are kept for later sequences; 0 = none are. @default 256 MiB */
+  prefixBudgetBytes?: number
   /** Known already? Saves hashing the files. */
   baseDigest?: Digest
   /**
@@ -50,6 +57,15 @@ export const parseBankPrecision = (text: string): BankPrecision => {
   )
 }
 
+export const parseKvPrecision = (text: string): KvPrecision => {
+  const found = KV_PRECISIONS.find((precision) => precision === text)
+  if (found) return found
+  throw new GraftError(
+    'ERR_REQUEST_INVALID',
+    expected('precision of keys and values', KV_PRECISIONS.join(', '), text),
+  )
+}
+
 export const parseExecution = (text: string): Execution => {
   const found = EXECUTIONS.find((execution) => execution === text)
   if (found) return found
@@ -61,10 +77,9 @@ export const parseExecution = (text: string): Execution => {
  * @throws ERR_NOT_INSTALLED when the machine lacks what the execution needs, ERR_CHECKPOINT_INVALID, ERR_ARCHITECTURE_UNSUPPORTED
  */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
-  const { checkpointDir, precision, execution, slots, threads, bankBudgetBytes, bankPrecision } = {
-    ...ENGINE_DEFAULTS,
-    ...options,
-  }
+  const settings = { ...ENGINE_DEFAULTS, ...options }
+  const { checkpointDir, precision, execution, slots, threads, bankBudgetBytes } = settings
+  const { bankPrecision, kvPrecision, kvBudgetBytes, prefixBudgetBytes } = settings
   const { merged, preparedDir } = options
   const baseDigest = options.baseDigest ?? (await describeCheckpoint(checkpointDir)).digest
   const folder = preparedDir ? preparedFolder(preparedDir, { baseDigest, precision }) : null
@@ -77,6 +92,9 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     threads,
     bankBudgetBytes,
     bankPrecision,
+    kvPrecision,
+    kvBudgetBytes,
+    prefixBudgetBytes,
     prepared: merged?.folder ?? folder,
     merge: merged?.adapter ?? null,
   })

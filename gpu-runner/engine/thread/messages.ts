@@ -1,6 +1,7 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { ErrorCode } from '@graft/sdk/format/errors.ts'
 import type { CompiledAdapter } from '../bank/compiled-adapter.ts'
+import type { KvPrecision } from '../bank/kv-format.ts'
 import type { BankPrecision } from '../bank/stored-table.ts'
 import type { EngineInfo, LoadedAdapter, PromptPrefix, RowResult, StepRow } from '../engine.ts'
 import type { Execution } from '../graph/execution.ts'
@@ -16,6 +17,9 @@ export interface ThreadOptions {
   threads: number
   bankBudgetBytes: number
   bankPrecision: BankPrecision
+  kvPrecision: KvPrecision
+  kvBudgetBytes: number
+  prefixBudgetBytes: number
   /** Folder where the weights are prepared, or will be; null = weights in memory. */
   prepared: string | null
   /** The adapter that is folded into them; null = the base as it is. */
