@@ -112,6 +112,31 @@ export function engineContract(name: string, openNew: Open): void {
       ).toBeGreaterThan(1e-4)
     })
 
+    test('a row goes on as before once the adapters of its neighbours have left', async () => {
+      const whole = await logitsOf(engine, alone(lora), TOKENS)
+      const [first, second, stays] = [freshId(), freshId(), freshId()]
+      await engine.open(first, alone(other))
+      await engine.open(second, alone(adapter))
+      await engine.open(stays, alone(lora))
+      await engine.step(
+        [first, second, stays].map((sequence) => ({
+          sequence,
+          tokenIds: TOKENS.slice(0, 5),
+          logits: 'none',
+        })),
+      )
+      for (const [at, leaving] of [first, second].entries()) {
+        await engine.close(leaving)
+        expect(
+          worstShare(
+            (await step(stays, [TOKENS[5 + at]!], 'last')).logits,
+            whole.subarray((5 + at) * vocab, (6 + at) * vocab),
+          ),
+        ).toBeLessThan(1e-5)
+      }
+      await engine.close(stays)
+    })
+
     test('the past survives growth of the cache, and the last position is the limit', async () => {
       const long = Array.from({ length: maxPositions }, (_, t) => (t * 37) % vocab)
       const whole = await logitsOf(engine, [], long)
