@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describeCheckpoint } from '@graft/runner/checkpoint/describe-checkpoint.ts'
 import { type Checkpoint, readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
@@ -20,7 +21,7 @@ import {
 } from './random-adapters.ts'
 import { TINY, writeTinyCheckpoint } from './tiny-checkpoint.ts'
 
-const PEERS = join(import.meta.dirname, 'fixtures/peers')
+const FIXTURES = join(import.meta.dirname, 'fixtures')
 const BASE = fromHex('b'.repeat(64))
 const LIMIT = 1e-4
 const { hidden, vocab } = TINY
@@ -37,11 +38,16 @@ async function mergedLogits(checkpoint: Checkpoint, adapter: LoadedAdapter, prom
 test.each(['lora', 'rslora-patterns', 'dora', 'lora-head', 'ia3'])(
   '%s merged gives the logits that PEFT computes unmerged',
   async (name) => {
-    const dir = join(PEERS, 'base')
-    const adapter = await importFolder(join(PEERS, name), await describeCheckpoint(dir, 'peers'))
+    const dir = join(FIXTURES, 'peers/base')
+    const adapter = await importFolder(
+      join(FIXTURES, 'peers', name),
+      await describeCheckpoint(dir, 'peers'),
+    )
     const checkpoint = await readCheckpoint(dir)
-    const goldens = await readLogits(join(PEERS, 'goldens.safetensors'))
-    const { prompts } = await readJson<{ prompts: number[][] }>(join(PEERS, 'goldens.json'))
+    const goldens = await readLogits(join(FIXTURES, 'peers/goldens.safetensors'))
+    const { prompts } = await readJson<{ prompts: number[][] }>(
+      join(FIXTURES, 'peers/goldens.json'),
+    )
     for (const [i, prompt] of prompts.entries()) {
       const own = await mergedLogits(checkpoint, adapter, prompt)
       const { vocab: width } = checkpoint.config
@@ -50,6 +56,28 @@ test.each(['lora', 'rslora-patterns', 'dora', 'lora-head', 'ia3'])(
     }
   },
 )
+
+describe.each(['biased', 'tied'])('on the %s base', (base) => {
+  const folder = join(FIXTURES, 'operations', base)
+  const names = readdirSync(folder).filter(
+    (name) => !/^(base|bn-.*|goldens.*|p-tuning|prefix.*|prompt.*)$/.test(name),
+  )
+  test.each(names)('%s merged gives the logits that PEFT computes unmerged', async (name) => {
+    const dir = join(folder, 'base')
+    const adapter = await importFolder(join(folder, name), await describeCheckpoint(dir, base))
+    const checkpoint = await readCheckpoint(dir)
+    const goldens = await readLogits(join(folder, 'goldens.safetensors'))
+    const facts = await readJson<{ prompts: number[][]; steps: number[][] }>(
+      join(folder, 'goldens.json'),
+    )
+    for (const [i, prompt] of facts.prompts.entries()) {
+      const own = await mergedLogits(checkpoint, adapter, [...prompt, ...facts.steps[i]!])
+      const { vocab: width } = checkpoint.config
+      expect(worstPosition(own, goldens.get(`${name}.${i}`)!, width)).toBeLessThanOrEqual(LIMIT)
+      expect(worstPosition(own, goldens.get(`base.${i}`)!, width)).toBeGreaterThan(0.01)
+    }
+  })
+})
 
 describe('on a random base', () => {
   const PROMPT = [5, 3, 100, 60, 7, 11, 19]
