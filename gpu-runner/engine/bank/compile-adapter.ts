@@ -8,7 +8,7 @@ import { bottleneckKeys } from '../graph/bottleneck-keys.ts'
 import { type GroupKind, linearGroups } from '../graph/linear-groups.ts'
 import { transpose } from '../graph/linear-weights.ts'
 import { PAGE_RANK } from '../graph/low-rank-pages.ts'
-import { vectorsOn } from '../graph/row-vectors.ts'
+import { vectorsName } from '../graph/row-vectors.ts'
 import { linearSites } from '../graph/sites.ts'
 import { widest } from '../graph/variants.ts'
 import { isComposable, needsWholePrompt } from '../rules.ts'
@@ -79,13 +79,14 @@ export async function compileAdapter(
   if (compiled.bottleneck) {
     compiled.plainBottleneck = plainBottleneck(compiled.bottleneck, checkpoint.config)
     if (compiled.plainBottleneck) compiled.bottleneck = null
+    else compiled.variant = widest([compiled.variant, 'full'])
   }
   const groups = linearGroups(checkpoint.config)
   compiled.pages = await packPages(groups, factors, precision)
   for (const { kind, parts } of groups)
     for (const { path } of parts) {
-      if (compiled.inVectors.has(path)) compiled.vectorsAt.add(vectorsOn(kind, 'in'))
-      if (compiled.outVectors.has(path)) compiled.vectorsAt.add(vectorsOn(kind, 'out'))
+      if (compiled.inVectors.has(path)) compiled.vectorsAt.add(vectorsName(kind, 'in'))
+      if (compiled.outVectors.has(path)) compiled.vectorsAt.add(vectorsName(kind, 'out'))
     }
   const alone = new Set(groups.flatMap(({ parts }) => (parts.length === 1 ? parts[0]!.path : [])))
   if ([...compiled.inVectors.keys()].some((path) => !alone.has(path)))

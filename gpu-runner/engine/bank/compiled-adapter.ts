@@ -2,6 +2,7 @@ import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { Activation } from '@graft/sdk/format/operations.ts'
 import type { OrderFlag, Placement } from '../graph/bottleneck-keys.ts'
 import type { GroupKind } from '../graph/linear-groups.ts'
+import { NO_TRAITS, type Traits } from '../graph/traits.ts'
 import type { Variant } from '../graph/variants.ts'
 import type { AdapterPages } from './low-rank-pages.ts'
 import type { OwnTensors } from './own-tensors.ts'
@@ -18,7 +19,7 @@ export interface CompiledAdapter {
   outVectors: Map<string, Float32Array>
   /** By site: l of y = W(l * x), [in]. */
   inVectors: Map<string, Float32Array>
-  /** The inputs of a graph, see vectorsOn, that say where it has vectors. */
+  /** Kinds of groups and sides of them where it has vectors, see vectorsName. */
   vectorsAt: Set<string>
   /** Bottlenecks with norms, gates or residuals of their own. */
   bottleneck: CompiledBottleneck | null
@@ -59,4 +60,14 @@ export interface CompiledBottleneck {
   sites: Map<string, { down: Float32Array; downBias: Float32Array; up: Float32Array }>
   /** Norms and gates, [places, vectors, hidden] as OWN_VECTORS says; null where its order is plain. */
   own: Float32Array | null
+}
+
+/** What the adapter asks of a graph. */
+export const traitsOf = ({ plainBottleneck }: CompiledAdapter): Traits => {
+  if (!plainBottleneck) return NO_TRAITS
+  const { activation, places } = plainBottleneck
+  return {
+    activations: new Set(activation === 'linear' ? [] : [activation]),
+    reads: [...places.values()].some(({ reads }) => reads !== 'output'),
+  }
 }

@@ -1,4 +1,4 @@
-import { activate, GRAPH_ACTIVATIONS } from './activations.ts'
+import { activate } from './activations.ts'
 import { bottleneckKey, PLACEMENTS, type Placement } from './bottleneck-keys.ts'
 import type { GraphContext } from './context.ts'
 import { PAGE_RANK } from './low-rank-pages.ts'
@@ -20,21 +20,21 @@ export const bottleneckTables = (
  * Bottlenecks without norms and gates of their own: U act(D z + d) + u is added to what the block adds to its stream.
  * As pages of the bank, read as low-rank-pages.ts says; a token's pages are summed always.
  *
- *   bottleneck.<place>.pages.on whether any row has one; .tokens [P,i,j], .valid [P,i,j,1], .sum [U,K], .put_sums [U,1]
- *   .reads whether any reads more than the output; .reads_sum, .reads_stream [P,i,j,1] which of them
- *   .constant [P,1,1,rank] rows whose activation is 1, which hold u; .is_<activation> [P,1,1,rank] and .uses_<activation>
+ *   bottleneck.<place>.pages.tokens [P,i,j], .valid [P,i,j,1], .sum [U,K], .put_sums [U,1]
+ *   .reads_sum, .reads_stream [P,i,j,1] what is read, where any reads more than the output
+ *   .constant [P,1,1,rank] rows whose activation is 1, which hold u; .is_<activation> [P,1,1,rank]
  *   <block>:<place>.pages.down [P,1,hidden,rank], .bias [P,1,1,rank], .up [P,1,rank,hidden]
+ *
+ * Where no row has one at the place P is 0: a chain over nothing costs less than a branch.
  */
-export function bottleneckPageInputs({ m }: GraphContext): void {
+export function bottleneckPageInputs({ m, traits }: GraphContext): void {
   for (const place of PLACEMENTS) {
     const name = (part: string) => inputName(place, part)
     const [p, i, j] = dims(place)
-    for (const flag of ['on', 'reads', ...GRAPH_ACTIVATIONS.map((act) => `uses_${act}`)])
-      m.input(name(flag), BOOL, [])
     m.input(name('tokens'), INT64, [p, i, j])
-    for (const flag of ['valid', 'reads_sum', 'reads_stream'])
+    for (const flag of ['valid', ...(traits.reads ? ['reads_sum', 'reads_stream'] : [])])
       m.input(name(flag), BOOL, [p, i, j, 1])
-    for (const flag of ['constant', ...GRAPH_ACTIVATIONS.map((act) => `is_${act}`)])
+    for (const flag of ['constant', ...[...traits.activations].map((act) => `is_${act}`)])
       m.input(name(flag), BOOL, [p, 1, 1, PAGE_RANK])
     m.input(name('sum'), INT64, [`${place}.U`, `${place}.K`])
     m.input(name('put_sums'), INT64, [`${place}.U`, 1])
@@ -56,7 +56,7 @@ export function bottleneckPages(
   stream: string,
   output: string,
 ): string {
-  const { m, checkpoint, zero } = context
+  const { m, checkpoint, zero, traits } = context
   const { hidden } = checkpoint.config
   const key = bottleneckKey(block, place)
   const input = (part: string) => inputName(place, part)
@@ -71,24 +71,16 @@ export function bottleneckPages(
     const sum = m.node('Where', [input('reads_sum'), m.node('Add', [h, x]), h])
     return m.node('Where', [input('reads_stream'), x, sum])
   }
-  const added = () => {
-    const z = m.branch(input('reads'), choose, () => read(output))
-    const reduced = m.node('Add', [m.node('MatMul', [z, down]), bias])
-    const act = GRAPH_ACTIVATIONS.reduce(
-      (rest, name) =>
-        m.branch(
-          input(`uses_${name}`),
-          () => m.node('Where', [input(`is_${name}`), activate(m, name, reduced), rest]),
-          () => rest,
-        ),
-      reduced,
-    )
-    const whole = m.node('Where', [input('constant'), one, act])
-    const own = m.node('Where', [input('valid'), whole, zero])
-    const rows = m.node('Reshape', [m.node('MatMul', [own, up]), m.integers([-1, hidden])])
-    const terms = m.node('Gather', [rows, input('sum')], { axis: 0 })
-    const sum = m.node('ReduceSum', [terms, m.integers([1])], { keepdims: 0 })
-    return m.node('ScatterND', [output, input('put_sums'), sum], { reduction: 'add' })
-  }
-  return m.branch(input('on'), added, () => output)
+  const z = traits.reads ? choose() : read(output)
+  const reduced = m.node('Add', [m.node('MatMul', [z, down]), bias])
+  const act = [...traits.activations].reduce(
+    (rest, name) => m.node('Where', [input(`is_${name}`), activate(m, name, reduced), rest]),
+    reduced,
+  )
+  const whole = m.node('Where', [input('constant'), one, act])
+  const own = m.node('Where', [input('valid'), whole, zero])
+  const rows = m.node('Reshape', [m.node('MatMul', [own, up]), m.integers([-1, hidden])])
+  const terms = m.node('Gather', [rows, input('sum')], { axis: 0 })
+  const sum = m.node('ReduceSum', [terms, m.integers([1])], { keepdims: 0 })
+  return m.node('ScatterND', [output, input('put_sums'), sum], { reduction: 'add' })
 }

@@ -4,16 +4,23 @@ import type { Execution } from './execution.ts'
 import { type LinearGroup, linearGroups } from './linear-groups.ts'
 import type { Precision } from './linear-weights.ts'
 import { ONNX_TYPE, type OnnxModel } from './onnx-model.ts'
+import type { Traits } from './traits.ts'
 import { type Carries, VARIANTS, type Variant } from './variants.ts'
 
-/** What every part of a graph is written with. */
-export interface GraphContext {
-  m: OnnxModel
-  checkpoint: Checkpoint
+/** Which of its forms a graph is written in. */
+export interface GraphForm {
   precision: Precision
   execution: Execution
+  variant: Variant
   /** Of past keys and values, where the host holds them. */
   kvPrecision: KvPrecision
+  traits: Traits
+}
+
+/** What every part of a graph is written with. */
+export interface GraphContext extends GraphForm {
+  m: OnnxModel
+  checkpoint: Checkpoint
   /** Which adapter machinery the graph carries. */
   carries: Carries
   /** Of every layer, in the order they run. */
@@ -22,21 +29,12 @@ export interface GraphContext {
   zero: string
 }
 
-export function graphContext(
-  m: OnnxModel,
-  checkpoint: Checkpoint,
-  precision: Precision,
-  variant: Variant,
-  execution: Execution,
-  kvPrecision: KvPrecision,
-): GraphContext {
+export function graphContext(m: OnnxModel, checkpoint: Checkpoint, form: GraphForm): GraphContext {
   return {
+    ...form,
     m,
     checkpoint,
-    precision,
-    execution,
-    kvPrecision,
-    carries: VARIANTS[variant],
+    carries: VARIANTS[form.variant],
     groups: linearGroups(checkpoint.config),
     zero: m.constant('zero', ONNX_TYPE.FLOAT, [], new Float32Array([0])),
   }

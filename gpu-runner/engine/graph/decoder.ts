@@ -1,20 +1,16 @@
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
-import type { KvPrecision } from '../bank/kv-format.ts'
 import { attention, attentionInputs, attentionOutputs } from './attention.ts'
 import type { Placement } from './bottleneck-keys.ts'
 import { bottleneckPageInputs, bottleneckPages } from './bottleneck-pages.ts'
 import { bottleneckInputs, bottleneckSite } from './bottleneck-site.ts'
-import { type GraphContext, graphContext, groupOf } from './context.ts'
+import { type GraphContext, type GraphForm, graphContext, groupOf } from './context.ts'
 import { embedding } from './embedding.ts'
-import type { Execution } from './execution.ts'
 import { linearGroup } from './linear-group.ts'
-import type { Precision } from './linear-weights.ts'
 import { lmHead } from './lm-head.ts'
 import { pageInputs } from './low-rank-pages.ts'
 import { ONNX_TYPE, OnnxModel } from './onnx-model.ts'
 import { ownInputs, ownNorm } from './own-tensors.ts'
 import { vectorInputs } from './row-vectors.ts'
-import type { Variant } from './variants.ts'
 import type { WeightFile } from './weight-file.ts'
 
 const { FLOAT, INT64, BOOL } = ONNX_TYPE
@@ -32,14 +28,11 @@ const { FLOAT, INT64, BOOL } = ONNX_TYPE
  */
 export function buildDecoder(
   checkpoint: Checkpoint,
-  precision: Precision,
-  variant: Variant,
-  execution: Execution,
   weights: WeightFile,
-  kvPrecision: KvPrecision = 'fp32',
+  form: GraphForm,
 ): Uint8Array {
   const m = new OnnxModel(weights)
-  const context = graphContext(m, checkpoint, precision, variant, execution, kvPrecision)
+  const context = graphContext(m, checkpoint, form)
   const { layers } = checkpoint.config
   m.input('ids', INT64, ['tokens'])
   m.input('pos', INT64, ['B', 'T'])
@@ -77,12 +70,14 @@ function adapterInputs(context: GraphContext): void {
   if (carries.lowRank) pageInputs(context)
   if (carries.rich) {
     vectorInputs(context)
-    bottleneckInputs(context)
     bottleneckPageInputs(context)
     m.input('virtual.mask', BOOL, ['tokens', 1])
     m.input('virtual.embeddings', FLOAT, ['tokens', checkpoint.config.hidden])
   }
-  if (carries.own) ownInputs(context)
+  if (carries.own) {
+    bottleneckInputs(context)
+    ownInputs(context)
+  }
 }
 
 /** Adds what the last sub-layer gave and normalises. @returns the normalised value, and the sum as the new h */
@@ -115,8 +110,8 @@ function afterSubLayer(
   output: string,
 ): Stream {
   if (!context.carries.rich) return { h, skip: output }
-  const ordered = bottleneckSite(context, block, place, h, output)
-  return { h, skip: bottleneckPages(context, block, place, h, ordered) }
+  const own = context.carries.own ? bottleneckSite(context, block, place, h, output) : output
+  return { h, skip: bottleneckPages(context, block, place, h, own) }
 }
 
 function mlp(context: GraphContext, block: string, x: string): string {

@@ -2,7 +2,7 @@
 import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { readCheckpoint } from '../../checkpoint/read-checkpoint.ts'
-import { buildDecoder } from '../graph/decoder.ts'
+import { prepareWeights } from '../prepared/prepare-weights.ts'
 import { PreparedWeights } from '../prepared/prepared-weights.ts'
 import { failureOf } from '../thread/failure.ts'
 import { mergedCheckpoint } from './merged-checkpoint.ts'
@@ -19,7 +19,7 @@ if (process.platform === 'linux') setPriority(LOW_PRIORITY)
 try {
   const checkpoint = mergedCheckpoint(await readCheckpoint(checkpointDir), adapter)
   const weights = await PreparedWeights.open(folder)
-  buildDecoder(checkpoint, precision, 'base', execution, weights)
+  prepareWeights(checkpoint, weights, precision, execution)
   await weights.seal()
   reply({ kind: 'done' })
 } catch (error) {

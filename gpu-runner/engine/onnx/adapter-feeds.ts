@@ -1,7 +1,7 @@
 import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
 import type { RowTables } from '../bank/writes.ts'
 import { GROUP_KINDS } from '../graph/linear-groups.ts'
-import { VECTOR_SIDES, vectorsOn } from '../graph/row-vectors.ts'
+import { VECTOR_SIDES, vectorsName } from '../graph/row-vectors.ts'
 import { VARIANTS, type Variant } from '../graph/variants.ts'
 import type { BankTables } from './bank-tables.ts'
 import { bottleneckFeeds } from './bottleneck-feeds.ts'
@@ -35,11 +35,15 @@ export function adapterFeeds(
     Object.assign(
       feeds,
       vectorFeeds(bank, rows, tokens, VARIANTS[variant].partInputs, least, tables),
-      bottleneckFeeds(bank, rows, tokens, least, tables),
       bottleneckPageFeeds(bank, rows, tokens, least, tables),
     )
   if (heads) Object.assign(feeds, headFeeds(bank, rows, takeRows, least, tables))
-  if (own) Object.assign(feeds, ownFeeds(bank, rows, tokens, least, tables))
+  if (own)
+    Object.assign(
+      feeds,
+      ownFeeds(bank, rows, tokens, least, tables),
+      bottleneckFeeds(bank, rows, tokens, least, tables),
+    )
   return feeds
 }
 
@@ -48,11 +52,9 @@ export function tablesRead(bank: AdapterBank, variant: Variant): RowTables[] {
   const { lowRank, rich, heads, own } = VARIANTS[variant]
   return [
     ...(lowRank ? Object.values(bank.pages) : []),
-    ...(rich
-      ? [bank.vectors, bank.bottlenecks, bank.bottleneckOwn, ...Object.values(bank.bottleneckPages)]
-      : []),
+    ...(rich ? [bank.vectors, ...Object.values(bank.bottleneckPages)] : []),
     ...(heads ? [bank.heads, bank.own.headRows] : []),
-    ...(own ? [bank.own.norms, bank.own.shifts] : []),
+    ...(own ? [bank.own.norms, bank.own.shifts, bank.bottlenecks, bank.bottleneckOwn] : []),
   ]
 }
 
@@ -65,23 +67,28 @@ function vectorFeeds(
   tables: BankTables,
 ): Feeds {
   const { vectors } = bank
-  const entries = rows.flatMap((row) => Array<number>(tokens).fill(row?.binding.entry ?? 0))
-  const own = entries.flatMap((entry, token) => (entry === 0 ? [] : [token]))
-  // Entry 0 multiplies by ones.
-  if (own.length < least) own.push(0)
-  const feeds: Feeds = {
-    'vectors.tokens': longs(BigInt64Array.from(own, BigInt), [own.length, 1]),
-    'vectors.entries': longs(
-      BigInt64Array.from(own, (token) => BigInt(entries[token]!)),
-      [own.length],
-    ),
-  }
+  const feeds: Feeds = {}
   for (const kind of GROUP_KINDS)
     for (const side of VECTOR_SIDES) {
-      const on = rows.some((row) =>
-        row?.binding.terms.some(({ adapter }) => adapter.vectorsAt.has(vectorsOn(kind, side))),
+      const name = vectorsName(kind, side)
+      const own = rows.flatMap((row, b) =>
+        row?.binding.terms.some(({ adapter }) => adapter.vectorsAt.has(name))
+          ? Array.from({ length: tokens }, (_, t) => ({
+              token: b * tokens + t,
+              entry: row.binding.entry,
+            }))
+          : [],
       )
-      feeds[vectorsOn(kind, side)] = flags(Uint8Array.of(on ? 1 : 0), [])
+      // Entry 0 multiplies by ones.
+      if (own.length < least) own.push({ token: 0, entry: 0 })
+      feeds[`${name}.tokens`] = longs(
+        BigInt64Array.from(own, ({ token }) => BigInt(token)),
+        [own.length, 1],
+      )
+      feeds[`${name}.entries`] = longs(
+        BigInt64Array.from(own, ({ entry }) => BigInt(entry)),
+        [own.length],
+      )
     }
   for (const key of vectors.keys())
     if (partInputs || !bank.isPartInput(key))

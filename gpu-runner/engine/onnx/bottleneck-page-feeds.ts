@@ -28,7 +28,6 @@ export function bottleneckPageFeeds(
       ...sumFeeds({ ...table, summed: true }, 1, least),
       ...readsFeeds(table, users, tokens),
       ...activationFeeds(table, users),
-      on: flag(users.some((user) => user !== null)),
     }))
       if (name !== 'summed') feeds[`bottleneck.${place}.pages.${name}`] = tensor
     const region = bank.bottleneckPages[place]
@@ -65,8 +64,6 @@ function usersOf(bank: AdapterBank, rows: (Sequence | null)[], place: Placement)
   })
 }
 
-const flag = (on: boolean): Ort.Tensor => flags(Uint8Array.of(on ? 1 : 0), [])
-
 /** What the token of each place reads. */
 function readsFeeds(table: Readers, users: (User | null)[], tokens: number): Feeds {
   const dims = [...placesOf(table), 1]
@@ -78,7 +75,6 @@ function readsFeeds(table: Readers, users: (User | null)[], tokens: number): Fee
       dims,
     )
   return {
-    reads: flag(users.some((user) => user && user.reads !== 'output')),
     reads_sum: of('sum'),
     reads_stream: of('stream'),
   }
@@ -98,9 +94,6 @@ function activationFeeds({ range }: Readers, users: (User | null)[]): Feeds {
       is.get(user!.activation)?.fill(1, at, at + PAGE_RANK)
     }
   const feeds: Feeds = { constant: flags(constant, dims) }
-  for (const [name, data] of is) {
-    feeds[`is_${name}`] = flags(data, dims)
-    feeds[`uses_${name}`] = flag(data.includes(1))
-  }
+  for (const [name, data] of is) feeds[`is_${name}`] = flags(data, dims)
   return feeds
 }

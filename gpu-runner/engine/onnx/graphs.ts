@@ -3,15 +3,21 @@ import type { KvPrecision } from '../bank/kv-format.ts'
 import { buildDecoder } from '../graph/decoder.ts'
 import type { Execution } from '../graph/execution.ts'
 import type { Precision } from '../graph/linear-weights.ts'
-import type { Variant } from '../graph/variants.ts'
+import { joinTraits, NO_TRAITS, type Traits, traitsKey } from '../graph/traits.ts'
+import { VARIANTS, type Variant } from '../graph/variants.ts'
 import { MemoryWeights } from '../graph/weight-file.ts'
+import { prepareWeights } from '../prepared/prepare-weights.ts'
 import { PreparedWeights } from '../prepared/prepared-weights.ts'
 import type { Ort } from './ort.ts'
 import { createSession } from './session.ts'
 
 /** The sessions of one base: a variant's is made when it is first needed, all read the same weights. */
 export interface Graphs {
+  /** What adapters to come ask of the graphs beyond what was asked. */
+  ask(traits: Traits): void
   session(variant: Variant): Promise<Ort.InferenceSession>
+  /** Frees sessions that others took the place of. No run may be under way. */
+  releaseOutgrown(): Promise<void>
   dispose(): Promise<void>
 }
 
@@ -35,50 +41,57 @@ export async function openGraphs({
   folder,
 }: GraphsOptions): Promise<Graphs> {
   const weights = folder === undefined ? new MemoryWeights() : await PreparedWeights.open(folder)
-  const build = (variant: Variant) =>
-    buildDecoder(checkpoint, precision, variant, execution, weights, kvPrecision)
-  if (weights instanceof PreparedWeights && !weights.complete) await prepare(weights, build)
+  if (weights instanceof PreparedWeights && !weights.complete)
+    await prepare(weights, () => prepareWeights(checkpoint, weights, precision, execution))
+  let traits = NO_TRAITS
   const create = async (variant: Variant): Promise<Ort.InferenceSession> => {
-    const model = build(variant)
-    if (weights instanceof PreparedWeights)
-      return createSession(
-        await weights.addModel(`${variant}-${execution}-kv-${kvPrecision}`, model),
-        {
-          execution,
-          threads,
-        },
-      )
-    const external = { path: weights.name, data: weights.bytes }
-    return createSession(model, { execution, threads, external })
+    const form = { precision, execution, variant, kvPrecision, traits }
+    const model = buildDecoder(checkpoint, weights, form)
+    if (!(weights instanceof PreparedWeights)) {
+      const external = { path: weights.name, data: weights.bytes }
+      return createSession(model, { execution, threads, external })
+    }
+    const name = [variant, execution, 'kv', kvPrecision, traitsKey(traits)].join('-')
+    return createSession(await weights.addModel(name, model), { execution, threads })
   }
-  const sessions = new Map<Variant, Promise<Ort.InferenceSession>>()
+  /** By variant; one of a variant that has bottlenecks is written anew when others come. */
+  const sessions = new Map<Variant, { traits: string; session: Promise<Ort.InferenceSession> }>()
+  const outgrown: Promise<Ort.InferenceSession>[] = []
   return {
+    ask(more) {
+      traits = joinTraits(traits, more)
+    },
     session(variant) {
       const known = sessions.get(variant)
-      if (known) return known
-      const created = create(variant)
-      sessions.set(variant, created)
-      created.catch(() => sessions.delete(variant))
-      return created
+      const wanted = VARIANTS[variant].rich ? traitsKey(traits) : ''
+      if (known?.traits === wanted) return known.session
+      // A run may still read it.
+      if (known) outgrown.push(known.session)
+      const session = create(variant)
+      sessions.set(variant, { traits: wanted, session })
+      session.catch(() => sessions.delete(variant))
+      return session
+    },
+    async releaseOutgrown() {
+      for (const session of outgrown.splice(0)) await release(session)
     },
     async dispose() {
-      for (const created of sessions.values())
-        await created.then(
-          (it) => it.release(),
-          () => {},
-        )
+      for (const session of outgrown.splice(0)) await release(session)
+      for (const { session } of sessions.values()) await release(session)
       sessions.clear()
     },
   }
 }
 
-/** Every variant reads the weights of the smallest one. */
-async function prepare(
-  weights: PreparedWeights,
-  build: (variant: Variant) => Uint8Array,
-): Promise<void> {
+const release = (session: Promise<Ort.InferenceSession>): Promise<void> =>
+  session.then(
+    (it) => it.release(),
+    () => {},
+  )
+
+async function prepare(weights: PreparedWeights, place: () => void): Promise<void> {
   try {
-    build('base')
+    place()
     await weights.seal()
   } catch (e) {
     await weights.abandon()

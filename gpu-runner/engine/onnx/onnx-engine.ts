@@ -4,7 +4,7 @@ import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { AdapterBank } from '../bank/adapter-bank.ts'
 import { compileAdapter } from '../bank/compile-adapter.ts'
-import type { CompiledAdapter } from '../bank/compiled-adapter.ts'
+import { type CompiledAdapter, traitsOf } from '../bank/compiled-adapter.ts'
 import type { KvPrecision } from '../bank/kv-format.ts'
 import type { BankPrecision } from '../bank/stored-table.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
@@ -251,8 +251,12 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
 
   const loadCompiled = async (compiled: CompiledAdapter): Promise<{ bytes: number }> => {
     // Building the session a step will need is part of loading: no decode step waits for it.
+    graphs.ask(traitsOf(compiled))
     await graphs.session(compiled.variant)
-    await exclusive(() => bank.load(compiled))
+    await exclusive(async () => {
+      bank.load(compiled)
+      await graphs.releaseOutgrown()
+    })
     return { bytes: compiled.bytes }
   }
 
