@@ -108,17 +108,20 @@ export async function generate(
   const lease = await adapters
     .acquire(request.adapters, request.tenant, timed.signal)
     .finally(timed.clear)
+  const choices: Choice[] = []
   try {
     const maxTokens = fitTokens(promptIds.length, lease, request.maxTokens, engine)
     scheduler.assertRoom(queued(request), request.n)
-    const choices = Array.from({ length: request.n }, (_, choice) => {
+    const { sampling } = request
+    for (let choice = 0; choice < request.n; choice++) {
       const resumed = request.resume?.[choice]?.tokenIds ?? []
       const constraint = constrain?.(resumed.filter((id) => !codec.eosTokenIds.has(id))) ?? null
-      const { sampling } = request
-      return createChoice({ codec, promptIds, resumed, sampling, choice, maxTokens, constraint })
-    })
+      const options = { codec, promptIds, resumed, sampling, choice, maxTokens, constraint }
+      choices.push(createChoice(options))
+    }
     return run(deps, request, hash, promptIds, maxTokens, choices, lease, signal)
   } catch (e) {
+    for (const choice of choices) choice.close()
     lease.release()
     throw e
   }
