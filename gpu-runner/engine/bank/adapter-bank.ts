@@ -47,6 +47,7 @@ export class AdapterBank {
   readonly #byKind: Record<GroupKind, LinearGroup[]>
   readonly #partInputs: ReadonlySet<string>
   #bytes = 0
+  #revision = 0
 
   readonly config: ModelConfig
   readonly budgetBytes: number
@@ -101,6 +102,11 @@ export class AdapterBank {
     return this.#partInputs.has(table)
   }
 
+  /** Changes whenever what sequences use of the bank does. */
+  get revision(): number {
+    return this.#revision
+  }
+
   get usedBytes(): number {
     return this.#bytes
   }
@@ -144,6 +150,7 @@ export class AdapterBank {
       return { adapter, weight }
     })
     assertComposable(terms)
+    this.#revision++
     for (const term of terms) this.#activate(term)
     const variant = widest(terms.map(({ adapter }) => adapter.variant))
     const bottleneck = terms[0]?.adapter.bottleneck?.own
@@ -157,6 +164,7 @@ export class AdapterBank {
   }
 
   unbind(binding: Binding): void {
+    this.#revision++
     for (const term of binding.terms) this.#deactivate(term)
     if (binding.entry !== 0) this.vectors.remove(binding.entry)
     if (binding.bottleneckEntry !== 0) this.bottleneckOwn.remove(binding.bottleneckEntry)

@@ -13,31 +13,55 @@ import type { Sequence } from './sequence.ts'
 
 type Feeds = Record<string, Ort.Tensor>
 
-/**
- * Adapter inputs of one run.
- * @param rows [B] open sequences, null for a gap that only fills the view
- * @param tokens T of each row
- * @param least fewest rows of an input
- */
-export function adapterFeeds(
-  bank: AdapterBank,
-  variant: Variant,
-  rows: (Sequence | null)[],
-  tokens: number,
-  takeRows: number[],
-  least: 0 | 1,
-  tables: BankTables,
-): Feeds {
+/** What adapter inputs are made of. */
+export interface AdapterRun {
+  bank: AdapterBank
+  variant: Variant
+  /** [B] open sequences, null for a gap that only fills the view. */
+  rows: (Sequence | null)[]
+  /** T of each row. */
+  tokens: number
+  /** Fewest rows of an input. */
+  least: 0 | 1
+  tables: BankTables
+}
+
+/** Adapter inputs of runs. Step after step decodes the same rows: what the last runs were given is kept. */
+export class AdapterFeeds {
+  readonly #last = new Map<string, Feeds>()
+  #revision = -1
+
+  /** @param takeRows [P] the row of each position whose logits are asked for */
+  of(run: AdapterRun, takeRows: number[]): Feeds {
+    const { bank, variant, rows, tokens, least, tables } = run
+    // Views of memory that the bank has left would keep it.
+    if (this.#revision !== bank.revision) this.#last.clear()
+    this.#revision = bank.revision
+    const key = `${variant} ${tokens} ${rows.map((row) => row?.id ?? '').join()}`
+    const known = this.#last.get(key)
+    const feeds = known ?? feedsOf(run)
+    if (!known) {
+      if (this.#last.size === KEPT) this.#last.delete(this.#last.keys().next().value!)
+      this.#last.set(key, feeds)
+    }
+    if (!VARIANTS[variant].heads) return feeds
+    return { ...feeds, ...headFeeds(bank, rows, takeRows, least, tables) }
+  }
+}
+
+/** Runs of one step that decode: one for each capacity of the cache and each stretch of slots. */
+const KEPT = 8
+
+function feedsOf({ bank, variant, rows, tokens, least, tables }: AdapterRun): Feeds {
   const feeds: Feeds = {}
-  const { lowRank, rich, heads, own } = VARIANTS[variant]
+  const { lowRank, rich, own, partInputs } = VARIANTS[variant]
   if (lowRank) Object.assign(feeds, pageFeeds(bank, rows, tokens, least, tables))
   if (rich)
     Object.assign(
       feeds,
-      vectorFeeds(bank, rows, tokens, VARIANTS[variant].partInputs, least, tables),
+      vectorFeeds(bank, rows, tokens, partInputs, least, tables),
       bottleneckPageFeeds(bank, rows, tokens, least, tables),
     )
-  if (heads) Object.assign(feeds, headFeeds(bank, rows, takeRows, least, tables))
   if (own)
     Object.assign(
       feeds,

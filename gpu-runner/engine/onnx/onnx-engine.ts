@@ -21,7 +21,7 @@ import { heldCheckpoint } from '../graph/held-checkpoint.ts'
 import type { Precision } from '../graph/linear-weights.ts'
 import { VARIANTS, widest } from '../graph/variants.ts'
 import { assertRow } from '../rules.ts'
-import { adapterFeeds, tablesRead } from './adapter-feeds.ts'
+import { AdapterFeeds, tablesRead } from './adapter-feeds.ts'
 import { openBackend } from './backend.ts'
 import { baseFeeds, virtualFeeds } from './base-feeds.ts'
 import { openGraphs } from './graphs.ts'
@@ -107,6 +107,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
   const { kv, tables, least } = backend
   const sequences = new Map<number, Sequence>()
   const freeSlots = Array.from({ length: slots }, (_, slot) => slot)
+  const adapterFeeds = new AdapterFeeds()
   const graphs = await openGraphs({
     checkpoint,
     precision,
@@ -206,7 +207,10 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
       ...baseFeeds(plan, wanted.take, least),
       ...kv.feeds(plan),
       ...(VARIANTS[variant].rich ? virtualFeeds(config, plan) : {}),
-      ...adapterFeeds(bank, variant, sequencesOfRun, plan.tokens, wanted.takeRows, least, tables),
+      ...adapterFeeds.of(
+        { bank, variant, rows: sequencesOfRun, tokens: plan.tokens, least, tables },
+        wanted.takeRows,
+      ),
     }
     const fetches = kv.fetches()
     const graph = await graphs.session(variant)
