@@ -1,12 +1,12 @@
 import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import type { Engine, RowResult, StepRow } from '../engine/engine.ts'
-import { isRowRefusal } from '../engine/rules.ts'
 import { createDoor, type Knock } from './door.ts'
 import { type Claim, createFairShares } from './fair-shares.ts'
 import type { Job } from './job.ts'
 import { planStep } from './policy.ts'
 import { prefixKeys } from './prefix-keys.ts'
 import { createRateMeter } from './rate.ts'
+import { runRows } from './run-rows.ts'
 import { createStepLog, type StepLog } from './step-log.ts'
 
 export interface SchedulerLimits {
@@ -214,31 +214,6 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
     }
   }
 
-  /** The engine refuses a row before it computes any: then each row goes alone, and only the refused one ends. */
-  async function run(
-    fed: { sequence: Sequence }[],
-    rows: StepRow[],
-  ): Promise<{ rows: RowResult[]; ms: number }> {
-    try {
-      return await engine.step(rows)
-    } catch (refusal) {
-      if (!isRowRefusal(refusal)) throw refusal
-    }
-    const results: RowResult[] = []
-    let ms = 0
-    for (const [i, row] of rows.entries()) {
-      try {
-        const alone = await engine.step([row])
-        results.push(...alone.rows)
-        ms += alone.ms
-      } catch (refusal) {
-        if (!isRowRefusal(refusal)) throw refusal
-        end(fed[i]!.sequence, refusal)
-      }
-    }
-    return { rows: results, ms }
-  }
-
   async function step(): Promise<boolean> {
     await sweep()
     expire()
@@ -262,7 +237,8 @@ export function createScheduler({ engine, now, limits, onStep }: SchedulerDeps):
       }
     })
     try {
-      const result = await run(fed, rows)
+      const result = await runRows(engine, rows)
+      for (const [id, refusal] of result.refused) end(sequences.get(id)!, refusal)
       const byId = new Map(result.rows.map((row) => [row.sequence, row]))
       failures = 0
       log.add({

@@ -1,23 +1,29 @@
-import { canonicalJson } from '@graft/sdk/format/canonical-json.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { areApart } from './branches.ts'
 import {
   any,
   type Expression,
   isLeftRecursive,
   isProductive,
-  optional,
   type Rules,
   rule,
   seq,
-  times,
   toEbnf,
 } from './expression.ts'
 import { FORMATS } from './formats.ts'
 import { INTEGER, jsonRules, listOf, NUMBER, OBJECT, VALUE, WS } from './json-terminals.ts'
+import { itemsOf, pairsOf } from './members.ts'
 import { type Bounds, integersWithin, MAX_INTEGER, numbersWithin } from './number-ranges.ts'
+import {
+  BY_TYPE,
+  isObject,
+  literalsOf,
+  matches,
+  resolvePointer,
+  type Schema,
+  type TypeName,
+} from './schema.ts'
 import { countedString, MAX_COUNTED, otherName } from './strings.ts'
-
-export type Schema = Record<string, unknown>
 
 /** Says something about a value, asks nothing of it. */
 const ANNOTATIONS = [
@@ -32,17 +38,6 @@ const ANNOTATIONS = [
   'writeOnly',
 ]
 const DEFINITIONS = ['$defs', 'definitions']
-const BY_TYPE = {
-  string: ['minLength', 'maxLength', 'format'],
-  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
-  number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
-  boolean: [],
-  null: [],
-  array: ['items', 'prefixItems', 'minItems', 'maxItems'],
-  object: ['properties', 'required', 'additionalProperties'],
-} as const
-type TypeName = keyof typeof BY_TYPE
-
 /** Each costs the compiler states. */
 const MAX_ITEMS = 1024
 /** What one schema may ask of the compiler. */
@@ -51,20 +46,6 @@ const MAX_TEXT = 200_000
 
 const refuse = (path: string, message: string): GraftError =>
   new GraftError('ERR_REQUEST_INVALID', `response_format: ${path}: ${message}`)
-
-const isObject = (value: unknown): value is Schema =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-/** Which type a JSON value has; integers are told apart. */
-function typeOf(value: unknown): TypeName {
-  if (value === null) return 'null'
-  if (Array.isArray(value)) return 'array'
-  if (typeof value === 'number') return Number.isInteger(value) ? 'integer' : 'number'
-  return typeof value as TypeName
-}
-
-const matches = (value: unknown, type: TypeName): boolean =>
-  typeOf(value) === type || (type === 'number' && typeOf(value) === 'integer')
 
 class Converter {
   readonly rules = jsonRules()
@@ -105,11 +86,7 @@ class Converter {
       throw refuse(path, expected('"$ref"', 'a pointer into this schema, "#/$defs/..."', ref))
     const name = `ref_${Buffer.from(ref).toString('hex')}`
     if (this.rules.has(name)) return rule(name)
-    let target: unknown = this.#root
-    for (const part of ref.split('/').slice(1)) {
-      const key = decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
-      target = isObject(target) && Object.hasOwn(target, key) ? target[key] : undefined
-    }
+    const target = resolvePointer(this.#root, ref)
     if (target === undefined) throw refuse(path, `"$ref" names ${ref}, and there is nothing there`)
     // Set before its parts, so that it may name itself.
     this.rules.set(name, '')
@@ -122,54 +99,12 @@ class Converter {
       throw refuse(path, expected(`"${key}"`, 'a list of schemas', branches))
     if (key === 'allOf' && branches.length > 1)
       throw refuse(path, '"allOf" of several schemas is not supported; write them as one')
-    if (key === 'oneOf') this.#assertApart(branches, path)
+    if (key === 'oneOf' && !areApart(branches, this.#root))
+      throw refuse(
+        path,
+        '"oneOf" needs branches of different types, or objects with a required property whose "const" tells them apart; "anyOf" needs neither',
+      )
     return any(...branches.map((branch, i) => this.value(branch, `${path}/${key}/${i}`)))
-  }
-
-  /** Exactly one branch must match: of branches that nothing tells apart, two could. */
-  #assertApart(branches: unknown[], path: string): void {
-    const kinds = branches.map((branch) => this.#kinds(branch))
-    for (const [i, a] of kinds.entries())
-      for (const b of kinds.slice(i + 1)) {
-        const apart =
-          a.types.every((type) => !b.types.includes(type)) ||
-          [...a.tags].some(([key, x]) => {
-            const y = b.tags.get(key)
-            return y !== undefined && x.every((tag) => !y.includes(tag))
-          })
-        if (!apart)
-          throw refuse(
-            path,
-            '"oneOf" needs branches of different types, or objects with a required property whose "const" tells them apart; "anyOf" needs neither',
-          )
-      }
-  }
-
-  /** Types a schema allows, and the values of required properties that are constant. */
-  #kinds(branch: unknown): { types: TypeName[]; tags: Map<string, string[]> } {
-    const all = Object.keys(BY_TYPE) as TypeName[]
-    const tags = new Map<string, string[]>()
-    let schema = branch
-    for (let hops = 0; isObject(schema) && typeof schema['$ref'] === 'string' && hops < 8; hops++)
-      schema = schema['$ref']
-        .split('/')
-        .slice(1)
-        .reduce<unknown>((at, key) => (isObject(at) ? at[key] : undefined), this.#root)
-    if (!isObject(schema)) return { types: all, tags }
-    const values = literalsOf(schema)
-    let types = all
-    if (values) types = values.map(typeOf)
-    else if ('type' in schema) types = [schema['type']].flat() as TypeName[]
-    // An integer is a number too.
-    if (types.includes('number')) types = [...types, 'integer']
-    const { required, properties } = schema
-    if (types.length === 1 && types[0] === 'object' && isObject(properties))
-      for (const key of Array.isArray(required) ? required : []) {
-        const property = properties[key]
-        const known = isObject(property) ? literalsOf(property) : null
-        if (known) tags.set(key, known.map(canonicalJson))
-      }
-    return { types, tags }
   }
 
   #literal(schema: Schema, path: string): Expression {
@@ -278,36 +213,13 @@ class Converter {
     if (max === 0) return seq('[', WS, ']')
     const item = max !== null && max <= first.length ? VALUE : this.#item(items, path)
     if (first.length === 0 && min === 0 && max === null) return listOf('[', item, ']')
-    return seq('[', WS, this.#items(first, item, min, max), ']')
+    return seq('[', WS, itemsOf(first, item, min, max), ']')
   }
 
   #item(items: unknown, path: string): Expression {
     const name = `item${this.#nodes}`
     this.rules.set(name, this.value(items ?? true, `${path}/items`))
     return rule(name)
-  }
-
-  /** At least `min` and at most `max` items: those of `first`, then others. */
-  #items(first: Expression[], item: Expression, min: number, max: number | null): Expression {
-    const comma = seq(',', WS)
-    const fixed = first.slice(0, max ?? first.length)
-    const more = seq(comma, item)
-    const least = Math.max(0, min - fixed.length)
-    // Items beyond `first`, when at least one item stands before them.
-    let rest = times(more, least, max === null ? null : max - fixed.length)
-    if (max !== null && max === fixed.length) rest = ''
-    let body: Expression | null = null
-    for (let i = fixed.length - 1; i >= 0; i--) {
-      const tail: Expression = body ?? rest
-      const one = seq(i === 0 ? '' : comma, fixed[i]!, tail)
-      body = i >= min ? optional(one) : one
-    }
-    if (body === null) {
-      const others = max === null ? null : max - 1
-      const some = seq(item, times(more, Math.max(0, min - 1), others))
-      body = min === 0 ? optional(some) : some
-    }
-    return seq(body, WS)
   }
 
   #object(schema: Schema, path: string): Expression {
@@ -321,7 +233,7 @@ class Converter {
     if (stray !== undefined)
       throw refuse(path, `"required" names ${JSON.stringify(stray)}, which is not in "properties"`)
     const pairs = names.map((name) => ({
-      pair: seq(
+      text: seq(
         JSON.stringify(name),
         ':',
         WS,
@@ -336,32 +248,8 @@ class Converter {
       others === false
         ? null
         : seq(otherName(names), ':', WS, this.value(others, `${path}/additionalProperties`))
-    return seq('{', WS, this.#pairs(pairs, other), '}')
+    return seq('{', WS, pairsOf(this.rules, `object${this.#nodes++}`, pairs, other), '}')
   }
-
-  /** Pairs in the order of the schema, those that are not required left out at will, then others. */
-  #pairs(pairs: { pair: Expression; must: boolean }[], other: Expression | null): Expression {
-    const base = `object${this.#nodes++}`
-    const comma = seq(',', WS)
-    // `before`: a pair stands in front, so the next one needs a comma.
-    const name = (at: number, before: boolean): string => `${base}x${at}${before ? 'm' : ''}`
-    const last = pairs.length
-    this.rules.set(name(last, true), other ? seq(times(seq(comma, other), 0, null), WS) : WS)
-    this.rules.set(name(last, false), other ? optional(seq(other, rule(name(last, true)))) : '')
-    for (const [at, { pair, must }] of pairs.entries())
-      for (const before of [true, false]) {
-        const taken = seq(before ? comma : '', pair, rule(name(at + 1, true)))
-        this.rules.set(name(at, before), must ? taken : any(taken, rule(name(at + 1, before))))
-      }
-    return rule(name(0, false))
-  }
-}
-
-/** The values of `const` or `enum`; null when there are none. */
-function literalsOf(schema: Schema): unknown[] | null {
-  if ('const' in schema) return [schema['const']]
-  const values = schema['enum']
-  return Array.isArray(values) && values.length > 0 ? values : null
 }
 
 /** JSON text of any object: what `json_object` asks for. */
