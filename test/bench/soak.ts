@@ -73,7 +73,7 @@ async function soak({ minutes, rate, seed, bound }: SoakOptions): Promise<number
   const tally = newTally()
   const before = await caller.metrics()
   const cpuBefore = (await runner.memory()).cpu
-  const watch = watchRunner(runner, caller)
+  const watch = watchRunner(runner)
   const begin = performance.now()
   const until = begin + minutes * 60_000
   const report = setInterval(() => {
@@ -103,7 +103,6 @@ async function soak({ minutes, rate, seed, bound }: SoakOptions): Promise<number
   }
   const judged = minutes >= LEAST_MINUTES_JUDGED
   const grows = [slopes.rss, slopes.heap].some((line) => line && line.mib_per_hour > bound)
-  const evictions = [...after].find(([name]) => name.startsWith('graft_bank_evictions_total'))
   const spread = (values: number[]) => ({
     p50: rounded(quantile(values, 0.5)),
     p99: rounded(quantile(values, 0.99)),
@@ -125,7 +124,7 @@ async function soak({ minutes, rate, seed, bound }: SoakOptions): Promise<number
     callables: catalogue.callables.length,
     answers_known: known.flat().length,
     tokens_known: compared,
-    evictions: evictions ? evictions[1] : `at least ${watch.evictionsSeen}`,
+    evictions: grown('graft_bank_evictions_total'),
     loads: {
       from_disk: grown('graft_adapter_loads_total{from="disk"}'),
       from_registry: grown('graft_adapter_loads_total{from="registry"}'),

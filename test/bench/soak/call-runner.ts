@@ -1,7 +1,7 @@
 import { type SigningKey, signJwt } from '@graft/sdk/format/jws.ts'
 import { JWS_TYPES } from '@graft/sdk/format/manifest.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
-import type { Frame, GenerateRequest, RunnerStatus } from '@graft/sdk/protocol/runner-api.ts'
+import type { Frame, GenerateRequest } from '@graft/sdk/protocol/runner-api.ts'
 import type { FleetClaims } from '@graft/sdk/protocol/tokens.ts'
 
 /** What came back of one request: tokens until it ended, and how it ended. */
@@ -82,10 +82,6 @@ export function createRunnerCaller(url: string, fleetKey: SigningKey, runnerId: 
 
   return {
     generate,
-    async status(): Promise<RunnerStatus> {
-      const headers = { authorization: await authorization() }
-      return (await (await fetch(`${url}/v1/status`, { headers })).json()) as RunnerStatus
-    },
     /** Counters and gauges by series, as Prometheus reads them. */
     async metrics(): Promise<Map<string, number>> {
       const text = await (await fetch(`${url}/metrics`)).text()

@@ -1,4 +1,3 @@
-import type { RunnerCaller } from './call-runner.ts'
 import type { MemoryReport } from './report-memory.ts'
 import type { SoakedRunner } from './runner.ts'
 
@@ -10,30 +9,20 @@ export interface Sample extends MemoryReport {
 const PERIOD_MS = 5_000
 const MIB = 2 ** 20
 
-/** Takes the runner's memory every five seconds, and sees adapters leave the bank. */
-export function watchRunner(runner: SoakedRunner, caller: RunnerCaller) {
+/** Takes the runner's memory every five seconds. */
+export function watchRunner(runner: SoakedRunner) {
   const samples: Sample[] = []
   const begin = performance.now()
-  let evictionsSeen = 0
-  let banked = new Set<string>()
+  let looking = Promise.resolve()
   const look = async (): Promise<void> => {
     const memory = await runner.memory()
     samples.push({ ...memory, hours: (performance.now() - begin) / 3_600_000 })
-    const { residency } = await caller.status()
-    const now = new Set(residency.filter(({ tier }) => tier === 'bank').map(({ digest }) => digest))
-    for (const digest of banked) if (!now.has(digest as never)) evictionsSeen++
-    banked = now
   }
-  let looking = Promise.resolve()
   const timer = setInterval(() => {
     looking = looking.then(look).catch(() => {})
   }, PERIOD_MS)
   return {
     samples,
-    /** At least so many: what left and came back between two looks is not seen. */
-    get evictionsSeen() {
-      return evictionsSeen
-    },
     async stop() {
       clearInterval(timer)
       await looking
