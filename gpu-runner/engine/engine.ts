@@ -62,7 +62,10 @@ export interface RowResult {
  */
 export interface Engine extends AsyncDisposable {
   readonly info: EngineInfo
-  /** Puts an adapter into the bank. @throws ERR_BANK_FULL, ERR_OPERATION_UNSUPPORTED, ERR_TENSOR_SHAPE */
+  /**
+   * Puts an adapter into the bank. Tensors in shared memory are their owner's again once this resolves.
+   * @throws ERR_BANK_FULL, ERR_OPERATION_UNSUPPORTED, ERR_TENSOR_SHAPE
+   */
   load(adapter: LoadedAdapter): Promise<{ bytes: number }>
   /** @throws when an open sequence uses it: the caller pins. */
   unload(digest: Digest): Promise<void>

@@ -17,30 +17,38 @@ function manifestOf(record: Uint8Array, digest: Digest): Manifest {
   )
 }
 
-/** Proves the tensors against a verified record and the base. @throws as verifyAdapter */
+/**
+ * Proves the tensors against a verified record and the base.
+ * @param fileDigest of `file`, as computed when it came: a large file is not hashed twice
+ * @throws as verifyAdapter
+ */
 export async function proveTensors(
   record: Uint8Array,
   digest: Digest,
   file: Uint8Array,
+  fileDigest: Digest,
   base: readonly BaseTensor[],
 ): Promise<void> {
-  await verifyAdapter(manifestOf(record, digest), file, base, sha256Of)
+  const hash = (bytes: Uint8Array): Digest => (bytes === file ? fileDigest : sha256Of(bytes))
+  await verifyAdapter(manifestOf(record, digest), file, base, hash)
 }
 
-/** A proven adapter as an engine takes it: every tensor as f32, all of them in one piece of shared memory. */
+/**
+ * A proven adapter as an engine takes it: every tensor as f32, all of them in one piece of shared memory.
+ * @param memory of at least the tensors' size as f32
+ */
 export function convertTensors(
   record: Uint8Array,
   digest: Digest,
   file: Uint8Array,
+  memory: SharedArrayBuffer,
 ): LoadedAdapter {
   const { operations } = manifestOf(record, digest)
-  const read = [...readSafetensors(file).tensors]
-  const counts = read.map(([, { shape }]) => shape.reduce((n, dim) => n * dim, 1))
-  const memory = new SharedArrayBuffer(4 * counts.reduce((sum, n) => sum + n, 0))
   const tensors: LoadedAdapter['tensors'] = new Map()
   let at = 0
-  for (const [i, [name, { dtype, shape, data }]] of read.entries()) {
-    const values = new Float32Array(memory, at, counts[i]!)
+  for (const [name, { dtype, shape, data }] of readSafetensors(file).tensors) {
+    const count = shape.reduce((n, dim) => n * dim, 1)
+    const values = new Float32Array(memory, at, count)
     values.set(toFloat32(dtype, data))
     at += values.byteLength
     tensors.set(name, { shape, data: values })

@@ -12,6 +12,7 @@ import { type FetchDeps, fetchAdapter, fetchBlob } from './fetch-adapter.ts'
 import type { HostAdapter } from './host-cache.ts'
 import { listDisk } from './list-disk.ts'
 import { rememberer } from './remember.ts'
+import { createScratch } from './scratch.ts'
 import { createShareWork } from './share-work.ts'
 
 export interface Lease {
@@ -64,6 +65,7 @@ const REMEMBERED = 10_000
 
 export function createAdapters(deps: AdaptersDeps): Adapters {
   const { engine, scheduler, bank, host, admission, disk, loader, now, onLoad, onAdmission } = deps
+  const scratch = createScratch()
   const shareFetch = createShareWork<Digest, void>()
   const shareAdmission = createShareWork<Digest, AdmissionResult>()
   const known = rememberer<Digest, AdapterFacts>(REMEMBERED)
@@ -205,7 +207,12 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
     const { facts, record, file } = adapter
     try {
       assertComposable(facts, pull, count)
-      const tensors = () => loader.run('convert', record, facts.digest, file)
+      const tensors = async () => {
+        const memory = scratch.take(facts.f32Bytes)
+        const giveBack = () => scratch.give(memory)
+        const adapter = await loader.run('convert', record, facts.digest, file, memory)
+        return { adapter, giveBack }
+      }
       return { facts, release: await bank.pin(facts, tensors, signal) }
     } catch (e) {
       // Larger than all of the bank: it must not push everybody out again with the next call.
@@ -285,7 +292,8 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
       const { adapter, release } = await hold(pull, signal)
       const { facts, record, file } = adapter
       try {
-        const tensors = await loader.run('convert', record, facts.digest, file)
+        const memory = new SharedArrayBuffer(facts.f32Bytes)
+        const tensors = await loader.run('convert', record, facts.digest, file, memory)
         return { facts, tensors, logits: await goldenLogits(facts, pull, signal) }
       } finally {
         release()

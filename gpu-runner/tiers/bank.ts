@@ -5,6 +5,12 @@ import type { AdapterFacts } from './adapter-facts.ts'
 import { ByteBudget } from './byte-budget.ts'
 import { createShareWork } from './share-work.ts'
 
+/** An adapter in memory that is somebody else's; an engine keeps nothing of it. */
+export interface BorrowedTensors {
+  adapter: LoadedAdapter
+  giveBack(): void
+}
+
 /** What stands in the engine's bank. An adapter with a pin is never evicted; others leave in the order of ByteBudget. */
 export interface Bank {
   /** Pins an adapter that is resident; null when it is not. */
@@ -16,7 +22,7 @@ export interface Bank {
    */
   pin(
     facts: AdapterFacts,
-    tensors: () => Promise<LoadedAdapter>,
+    tensors: () => Promise<BorrowedTensors>,
     signal: AbortSignal,
   ): Promise<() => void>
   has(digest: Digest): boolean
@@ -117,7 +123,7 @@ export function createBank(engine: Engine, options: BankOptions = {}): Bank {
 
   async function load(
     facts: AdapterFacts,
-    tensors: () => Promise<LoadedAdapter>,
+    tensors: () => Promise<BorrowedTensors>,
     signal: AbortSignal,
   ): Promise<void> {
     const until = performance.now() + waitMs
@@ -132,7 +138,8 @@ export function createBank(engine: Engine, options: BankOptions = {}): Bank {
         signal.throwIfAborted()
         const started = performance.now()
         try {
-          const { bytes } = await engine.load(await tensors())
+          const { adapter, giveBack } = await tensors()
+          const { bytes } = await engine.load(adapter).finally(giveBack)
           budget.cancel(taken)
           taken = 0
           budget.add(facts.digest, bytes)

@@ -132,7 +132,7 @@ export async function fetchAdapter(
     const held = await fileOnDisk(deps, facts.file)
     const { digest: blob, size } = facts.file
     const file = held ?? (await deps.source.blob(blob, size, capability, signal))
-    if (!task.known) await deps.loader.run('prove', record, digest, file)
+    if (!task.known) await deps.loader.run('prove', record, digest, file, blob)
     claim.put({ facts, record, file })
     return held
       ? { facts, from: 'disk', kept: Promise.resolve() }

@@ -21,6 +21,7 @@ import { heldCheckpoint } from '../graph/held-checkpoint.ts'
 import type { Precision } from '../graph/linear-weights.ts'
 import { VARIANTS, widest } from '../graph/variants.ts'
 import { assertRow } from '../rules.ts'
+import { ownBuffers } from '../thread/own-buffers.ts'
 import { AdapterFeeds, tablesRead } from './adapter-feeds.ts'
 import { openBackend } from './backend.ts'
 import { baseFeeds, virtualFeeds } from './base-feeds.ts'
@@ -267,7 +268,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
   return {
     info,
     load: async (adapter: LoadedAdapter) =>
-      loadCompiled(await compileAdapter(adapter, held, bankPrecision)),
+      loadCompiled(ownBuffers(await compileAdapter(adapter, held, bankPrecision)).value),
     loadCompiled,
     unload: (digest) => exclusive(() => bank.unload(digest)),
     open: (id, adapters, prefix) =>

@@ -5,6 +5,7 @@ import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
 import { assertRow, assertSum, isComposable, needsWholePrompt } from '../rules.ts'
+import { ownBuffers } from '../thread/own-buffers.ts'
 import { slot, type WeightedAdapter } from './adapter-maths.ts'
 import { advance, embeddingOf, logitsOf, type Past, pastOf } from './forward.ts'
 
@@ -129,7 +130,7 @@ export async function openReferenceEngine(options: ReferenceEngineOptions): Prom
             bankBudgetBytes - used(),
           ),
         )
-      bank.set(adapter.digest, adapter)
+      bank.set(adapter.digest, ownBuffers(adapter).value)
       return { bytes }
     },
     async unload(digest) {

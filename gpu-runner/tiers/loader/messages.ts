@@ -19,9 +19,15 @@ export interface Jobs {
     output: { file: Uint8Array; digest: Digest } | null
   }
   /** Proves tensors against a record that was verified. */
-  prove: { input: [record: Uint8Array, digest: Digest, file: Uint8Array]; output: undefined }
+  prove: {
+    input: [record: Uint8Array, digest: Digest, file: Uint8Array, fileDigest: Digest]
+    output: undefined
+  }
   /** Turns proven tensors into f32. */
-  convert: { input: [record: Uint8Array, digest: Digest, file: Uint8Array]; output: LoadedAdapter }
+  convert: {
+    input: [record: Uint8Array, digest: Digest, file: Uint8Array, memory: SharedArrayBuffer]
+    output: LoadedAdapter
+  }
 }
 export type JobName = keyof Jobs
 

@@ -40,8 +40,8 @@ const jobs: {
       throw e
     }
   },
-  async prove(record, digest, file) {
-    await proveTensors(record, digest, file, base)
+  async prove(record, digest, file, fileDigest) {
+    await proveTensors(record, digest, file, fileDigest, base)
     return undefined
   },
   convert: convertTensors,

@@ -20,7 +20,10 @@ export async function engineGoldens(
   key: SigningKey,
 ): Promise<{ facts: Goldens; logits: Uint8Array }> {
   const { vocab } = engine.info
-  await engine.load(convertTensors(await signedRecord(lora, key), lora.digest, lora.safetensors))
+  // bf16 as f32.
+  const memory = new SharedArrayBuffer(2 * lora.safetensors.length)
+  const record = await signedRecord(lora, key)
+  await engine.load(convertTensors(record, lora.digest, lora.safetensors, memory))
   const positions = Array.from(
     { length: GOLDENS.positions },
     (_, i) => GOLDENS.tokens - GOLDENS.positions + i,

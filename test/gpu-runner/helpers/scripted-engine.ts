@@ -78,7 +78,7 @@ export function createScriptedEngine(info: Partial<EngineInfo> = {}): ScriptedEn
       for (const held of engine.bank.values()) used += size(held)
       if (used + size(adapter) > full.bankBudgetBytes)
         throw new GraftError('ERR_BANK_FULL', 'the bank is full')
-      engine.bank.set(adapter.digest, adapter)
+      engine.bank.set(adapter.digest, copyOf(adapter))
       engine.events.push(`load ${adapter.digest}`)
       return { bytes: size(adapter) }
     },
@@ -141,6 +141,14 @@ export function createScriptedEngine(info: Partial<EngineInfo> = {}): ScriptedEn
 
 const size = (adapter: LoadedAdapter): number =>
   [...adapter.tensors.values()].reduce((n, { data }) => n + data.byteLength, 0)
+
+/** Shared memory is its owner's again once load resolves. */
+const copyOf = ({ tensors, ...rest }: LoadedAdapter): LoadedAdapter => ({
+  ...rest,
+  tensors: new Map(
+    [...tensors].map(([name, { shape, data }]) => [name, { shape, data: data.slice() }]),
+  ),
+})
 
 const row = (best: number): Float32Array => {
   const values = new Float32Array(VOCAB)
