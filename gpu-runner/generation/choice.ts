@@ -1,3 +1,4 @@
+import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { FinishReason } from '@graft/sdk/protocol/receipts.ts'
 import type { Frame, Sampling } from '@graft/sdk/protocol/runner-api.ts'
 import { adjustLogits } from '../sampling/adjust-logits.ts'
@@ -92,16 +93,22 @@ export function createChoice(options: ChoiceOptions): Choice {
     ended = [{ type: 'finish', choice, reason, stop: null }]
   }
 
-  /** The next token, or null when the form leaves none: then the answer is complete. */
+  /** The next token, or null when the form leaves none and the answer is complete. */
   function pick(logits: Float32Array): number | null {
     const adjusted = adjustLogits(logits, sampling, { prompt, output })
     const mask = constraint?.mask ?? null
     // Logprobs are read from the logits as they came.
     const masked = mask && adjusted === logits ? logits.slice() : adjusted
     const unit = randomUnit(sampling.seed, choice, position)
-    if (!mask) return sampleToken(masked, sampling, unit)
-    if (!maskLogits(masked, mask)) return null
-    return sampleAllowed(masked, (id) => constraint!.allows(id), sampling, unit)
+    if (!constraint || !mask) return sampleToken(masked, sampling, unit)
+    const left = maskLogits(masked, mask)
+    const id = left ? sampleAllowed(masked, (one) => constraint.allows(one), sampling, unit) : null
+    if (id === null && !constraint.isWhole())
+      throw new GraftError(
+        'ERR_REQUEST_INVALID',
+        'response_format: no token of this base can continue the answer; its vocabulary lacks characters that the form needs',
+      )
+    return id
   }
 
   function advance(logits: Float32Array): ChoiceStep {

@@ -149,6 +149,24 @@ describe('an answer with a response format', () => {
     expect(t.engine.steps).toEqual([])
   })
 
+  it('ends with an error, not with half of it, where the vocabulary cannot write it', async () => {
+    const lacking = () => codec.tokenBytes().map((bytes) => (bytes?.[0] === 0x3a ? null : bytes))
+    const other = await startTestRunner({ deps: { codec: { ...codec, tokenBytes: lacking } } })
+    try {
+      const frames = await other.frames({
+        maxTokens: 100,
+        sampling: { ...GREEDY, responseFormat },
+      })
+      expect(frames.at(-1)).toMatchObject({
+        type: 'error',
+        code: 'ERR_REQUEST_INVALID',
+        message: expect.stringContaining('no token of this base can continue'),
+      })
+    } finally {
+      await other.close()
+    }
+  })
+
   it('is refused by a base whose tokens have no bytes of their own', async () => {
     const other = await startTestRunner({ deps: { codec: { ...codec, tokenBytes: () => null } } })
     try {

@@ -13,6 +13,8 @@ export interface Constraint {
   readonly mask: TokenMask | null
   /** Whether this token may come next indeed. */
   allows(token: number): boolean
+  /** The answer may end here. */
+  isWhole(): boolean
   /** Waits for the mask after the newest token. @throws ERR_RUNNER_FAILED, ERR_REQUEST_INVALID */
   ready(): Promise<void>
   /** Takes the token that was picked; the next mask is worked out meanwhile. */
@@ -144,6 +146,7 @@ export function createConstraints(
       },
       allows: (token) =>
         stop.includes(token) ? recogniser.isWhole(standing) : after(standing, token).length > 0,
+      isWhole: () => recogniser.isWhole(standing),
       ready: () => newest,
       accept(token) {
         tokens.push(token)
