@@ -1,6 +1,6 @@
 import type { BaseTensor } from '@graft/sdk/format/base-identity.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
-import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
+import { writeFloat32 } from '@graft/sdk/format/dtypes.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { Manifest } from '@graft/sdk/format/manifest.ts'
 import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
@@ -49,7 +49,7 @@ export function convertTensors(
   for (const [name, { dtype, shape, data }] of readSafetensors(file).tensors) {
     const count = shape.reduce((n, dim) => n * dim, 1)
     const values = new Float32Array(memory, at, count)
-    values.set(toFloat32(dtype, data))
+    writeFloat32(dtype, data, values)
     at += values.byteLength
     tensors.set(name, { shape, data: values })
   }

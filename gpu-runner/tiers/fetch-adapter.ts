@@ -34,9 +34,11 @@ export interface Fetched {
   kept: Promise<void>
 }
 
+/** A version record, and what verifying it will say. */
 interface FoundRecord {
-  facts: AdapterFacts
   bytes: Uint8Array
+  facts: Promise<AdapterFacts>
+  from: 'disk' | 'registry'
 }
 
 const RECORDS = 'records'
@@ -52,9 +54,11 @@ async function recordOnDisk(
 ): Promise<FoundRecord | null> {
   const bytes = await disk.note(RECORDS, digest)
   if (!bytes) return null
-  if (known && knownManifest(bytes, digest)) return { facts: known, bytes }
+  if (known && knownManifest(bytes, digest))
+    return { facts: Promise.resolve(known), bytes, from: 'disk' }
   try {
-    return { facts: await loader.run('verify', bytes, digest), bytes }
+    const facts = await loader.run('verify', bytes, digest)
+    return { facts: Promise.resolve(facts), bytes, from: 'disk' }
   } catch {
     await disk.removeNote(RECORDS, digest)
     return null
@@ -68,12 +72,10 @@ async function fetchRecord(
 ): Promise<FoundRecord> {
   const { digest, capability } = task
   const held = await recordOnDisk(deps, task)
-  if (held && (held.facts.goldens || !task.wantGoldens)) return held
+  if (held && (!task.wantGoldens || (await held.facts).goldens)) return held
   try {
     const bytes = await deps.source.record(digest, capability, signal)
-    const facts = await deps.loader.run('verify', bytes, digest)
-    await deps.disk.putNote(RECORDS, digest, bytes).catch(warnOfDisk)
-    return { facts, bytes }
+    return { facts: deps.loader.run('verify', bytes, digest), bytes, from: 'registry' }
   } catch (e) {
     if (held && isGraftError(e) && e.code === 'ERR_UNREACHABLE') return held
     throw e
@@ -114,8 +116,9 @@ function assertSize(size: number, limit: number): void {
 }
 
 /**
- * Brings an adapter into host memory, proven: record, then tensors. Its bytes are taken from the tier's budget before
- * they come, and given back when they do not.
+ * Brings an adapter into host memory, proven: record, then tensors. The manifest hashes to the digest that was asked
+ * for, so its tensors are on their way while the signatures are still being verified; a refusal stops them. Their bytes
+ * are taken from the tier's budget before they come, and given back when they do not.
  * @throws what is wrong with it, or why it cannot be had
  */
 export async function fetchAdapter(
@@ -123,33 +126,46 @@ export async function fetchAdapter(
   task: FetchTask,
   signal: AbortSignal,
 ): Promise<Fetched> {
-  const { digest, capability } = task
-  const { facts, bytes: record } = await fetchRecord(deps, task, signal)
-  task.check(facts)
-  assertSize(facts.file.size, deps.maxAdapterBytes)
-  const claim = await deps.host.claim(facts.file.size + record.length, signal)
+  const record = await fetchRecord(deps, task, signal)
+  const refusal = new AbortController()
+  const verified = record.facts.then((facts) => {
+    task.check(facts)
+    assertSize(facts.file.size, deps.maxAdapterBytes)
+    return facts
+  })
+  verified.catch((e) => refusal.abort(e))
+  const manifest = knownManifest(record.bytes, task.digest)
+  const row = manifest?.files?.find((file) => file.role === 'canonical')
+  // Not what its digest says, or without tensors: then verifying says so.
+  const { digest, size } = row ? { digest: row.sha256, size: row.size } : (await verified).file
+  assertSize(size, deps.maxAdapterBytes)
+  const either = AbortSignal.any([signal, refusal.signal])
+  const claim = await deps.host.claim(size + record.bytes.length, either)
   try {
-    const held = await fileOnDisk(deps, facts.file)
-    const { digest: blob, size } = facts.file
-    const file = held ?? (await deps.source.blob(blob, size, capability, signal))
-    if (!task.known) await deps.loader.run('prove', record, digest, file, blob)
-    claim.put({ facts, record, file })
-    return held
-      ? { facts, from: 'disk', kept: Promise.resolve() }
-      : { facts, from: 'registry', kept: keepFile(deps, facts, file) }
+    const held = await fileOnDisk(deps, { digest, size })
+    const file = held ?? (await deps.source.blob(digest, size, task.capability, either))
+    const facts = await verified
+    if (!task.known) await deps.loader.run('prove', record.bytes, task.digest, file, digest)
+    claim.put({ facts, record: record.bytes, file })
+    const kept = keep(deps, facts, {
+      record: record.from === 'registry' ? record.bytes : null,
+      file: held ? null : file,
+    })
+    return { facts, from: held ? 'disk' : 'registry', kept }
   } catch (e) {
     claim.cancel()
     throw e
   }
 }
 
-/** Nobody waits for the disk; until it has the file, host memory holds it. */
-async function keepFile(
+/** Writes what the disk does not have. Nobody waits for it; until then host memory holds the adapter. */
+async function keep(
   { disk, host }: FetchDeps,
   { digest, file }: AdapterFacts,
-  bytes: Uint8Array,
+  fresh: { record: Uint8Array | null; file: Uint8Array | null },
 ): Promise<void> {
   const held = host.use(digest)
-  await disk.putBlob(file.digest, bytes).catch(warnOfDisk)
+  if (fresh.record) await disk.putNote(RECORDS, digest, fresh.record).catch(warnOfDisk)
+  if (fresh.file) await disk.putBlob(file.digest, fresh.file).catch(warnOfDisk)
   held?.release()
 }

@@ -59,34 +59,69 @@ function halfTable(): Float32Array {
   return (halves = table)
 }
 
+/** How an array of numbers is made over memory. */
+interface NumbersOver<T> {
+  new (memory: ArrayBufferLike, offset: number, length: number): T
+  BYTES_PER_ELEMENT: number
+}
+
+/** Bytes as the numbers of `View`, which share the caller's memory where it is aligned. */
+function view<T>(View: NumbersOver<T>, bytes: Uint8Array): T {
+  const { buffer, byteOffset, byteLength } = aligned(bytes, View.BYTES_PER_ELEMENT)
+  return new View(buffer, byteOffset, byteLength / View.BYTES_PER_ELEMENT)
+}
+
 /**
- * Little-endian bytes of a tensor as f32. F32 shares the caller's memory when it is aligned; F64 is rounded.
+ * Writes a tensor's little-endian bytes as f32; F64 is rounded.
+ * @param target as long as the tensor
  * @throws ERR_SAFETENSORS_INVALID for a dtype that holds no weights (integers, booleans, sub-byte floats)
  */
+export function writeFloat32(dtype: string, bytes: Uint8Array, target: Float32Array): void {
+  if (dtype === 'F32') target.set(view(Float32Array, bytes))
+  else if (dtype === 'F64') target.set(view(Float64Array, bytes))
+  else if (dtype === 'F16') {
+    const words = view(Uint16Array, bytes)
+    const table = halfTable()
+    for (let i = 0; i < words.length; i++) target[i] = table[words[i]!]!
+  } else if (dtype === 'BF16') {
+    const words = view(Uint16Array, bytes)
+    const bits = new Uint32Array(target.buffer, target.byteOffset, target.length)
+    for (let i = 0; i < words.length; i++) bits[i] = words[i]! << 16
+  } else
+    throw new GraftError(
+      'ERR_SAFETENSORS_INVALID',
+      expected('dtype of weights', 'F32, F16, BF16 or F64', dtype),
+    )
+}
+
+const isWeightDtype = (dtype: string): dtype is Dtype => isDtype(dtype) && DTYPES[dtype].numeric
+
+/**
+ * Little-endian bytes of a tensor as f32. F32 shares the caller's memory when it is aligned.
+ * @throws as writeFloat32
+ */
 export function toFloat32(dtype: string, bytes: Uint8Array): Float32Array {
-  if (dtype === 'F32') {
-    const { buffer, byteOffset, byteLength } = aligned(bytes, 4)
-    return new Float32Array(buffer, byteOffset, byteLength / 4)
-  }
-  if (dtype === 'F64') {
-    const { buffer, byteOffset, byteLength } = aligned(bytes, 8)
-    return Float32Array.from(new Float64Array(buffer, byteOffset, byteLength / 8))
-  }
+  if (dtype === 'F32') return view(Float32Array, bytes)
+  const count = isWeightDtype(dtype) ? (8 * bytes.length) / DTYPES[dtype].bits : 0
+  const out = new Float32Array(count)
+  writeFloat32(dtype, bytes, out)
+  return out
+}
+
+/** Exponent bits of the 16-bit floats: all set, a value is an infinity or NaN. */
+const EXPONENT = { F16: 0x7c00, BF16: 0x7f80 } as const
+
+/** Index of the first element that is not finite as f32, or -1. @throws as writeFloat32 */
+export function findNonFinite(dtype: string, bytes: Uint8Array): number {
   if (dtype === 'F16' || dtype === 'BF16') {
-    const { buffer, byteOffset, byteLength } = aligned(bytes, 2)
-    const words = new Uint16Array(buffer, byteOffset, byteLength / 2)
-    const out = new Float32Array(words.length)
-    if (dtype === 'F16') {
-      const table = halfTable()
-      for (let i = 0; i < words.length; i++) out[i] = table[words[i]!]!
-    } else {
-      const bits = new Uint32Array(out.buffer)
-      for (let i = 0; i < words.length; i++) bits[i] = words[i]! << 16
-    }
-    return out
+    const mask = EXPONENT[dtype]
+    const words = view(Uint16Array, bytes)
+    for (let i = 0; i < words.length; i++) if ((words[i]! & mask) === mask) return i
+    return -1
   }
-  throw new GraftError(
-    'ERR_SAFETENSORS_INVALID',
-    expected('dtype of weights', 'F32, F16, BF16 or F64', dtype),
-  )
+  const values = toFloat32(dtype, bytes)
+  // v - v is 0 for every finite v and NaN for the others, and NaN survives the sum.
+  let sum = 0
+  for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!
+  return sum === 0 ? -1 : values.findIndex((value) => !Number.isFinite(value))
 }

@@ -1,7 +1,7 @@
 import type { BaseTensor } from './base-identity.ts'
 import { type BaseSites, createBaseSites } from './base-sites.ts'
 import { type Digest, sha256 } from './digest.ts'
-import { toFloat32 } from './dtypes.ts'
+import { findNonFinite, toFloat32 } from './dtypes.ts'
 import { type ErrorCode, expected, GraftError } from './errors.ts'
 import type { Manifest } from './manifest.ts'
 import type { Operation } from './operations.ts'
@@ -59,19 +59,11 @@ async function checkTable(
       )
 }
 
-function checkFinite(name: string, tensor: Tensor): void {
-  const values = toFloat32(tensor.dtype, tensor.data)
-  // A plain loop: v - v is 0 for every finite v and NaN for the others, and NaN survives the sum.
-  let sum = 0
-  for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!
-  if (sum === 0) return
-  const at = values.findIndex((value) => !Number.isFinite(value))
-  refuse(
-    'ERR_WEIGHTS_NON_FINITE',
-    `tensor ${name}: element ${at}`,
-    'finite in f32',
-    `${values[at]}`,
-  )
+function checkFinite(name: string, { dtype, data }: Tensor): void {
+  const at = findNonFinite(dtype, data)
+  if (at < 0) return
+  const value = toFloat32(dtype, data)[at]
+  refuse('ERR_WEIGHTS_NON_FINITE', `tensor ${name}: element ${at}`, 'finite in f32', `${value}`)
 }
 
 /** The shape that `param` of `site` has in the base, or a refusal that says what to check. */
