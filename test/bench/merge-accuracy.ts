@@ -191,7 +191,13 @@ for (const name of Object.keys(ADAPTERS))
 
 const result: Record<string, unknown> = { base: 'graft-tiny', cases_per_adapter: each }
 for (const precision of values.precision.split(',').map(parsePrecision)) {
-  const options = { checkpointDir: BASE, baseDigest: base.digest, precision, slots: ROWS }
+  const options = {
+    checkpointDir: BASE,
+    baseDigest: base.digest,
+    precision,
+    slots: ROWS,
+    threads: 1,
+  }
   const engine = await openEngine(options)
   const all = { cases: [] as Case[], unmerged: [] as Outcome[], merged: [] as Outcome[] }
   const rows: Record<string, unknown> = {}

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Engine, LoadedAdapter } from '@graft/runner/engine/engine.ts'
 import { createMergingEngine } from '@graft/runner/engine/merged/merging-engine.ts'
 import { openMergedEngine } from '@graft/runner/engine/merged/open-merged.ts'
@@ -30,6 +31,7 @@ export const merge: Bench = {
     const folder = await writeRandomFolder(checkpoint)
     const options = {
       checkpointDir: folder.dir,
+      preparedDir: join(folder.dir, 'prepared'),
       baseDigest: fromHex('0'.repeat(64)),
       precision: BASE_PRECISION,
       slots: 5 * ROWS,
