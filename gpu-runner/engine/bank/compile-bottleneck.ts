@@ -4,7 +4,6 @@ import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import {
   bottleneckKey,
   bottleneckKeys,
-  isPlain,
   ORDER_FLAGS,
   type OrderFlag,
   OWN_VECTORS,
@@ -40,7 +39,7 @@ export function addBottleneck(
     activation: operation.activation,
     orders: {},
     sites: new Map(),
-    own: null,
+    own: allAbsent(keys.length, hidden),
   }
   const { bottleneck } = compiled
   if (bottleneck.activation !== operation.activation)
@@ -54,8 +53,6 @@ export function addBottleneck(
 
   bottleneck.sites.set(key, rowsOf(operation, take))
   bottleneck.rows = Math.max(bottleneck.rows, reduced + 1)
-  if (isPlain(order)) return
-  bottleneck.own ??= allAbsent(keys.length, hidden)
   const at = (name: OwnVector) =>
     (keys.indexOf(key) * OWN_VECTORS.length + OWN_VECTORS.indexOf(name)) * hidden
   for (const [name, values] of ownVectors(operation, take)) bottleneck.own.set(values, at(name))

@@ -58,8 +58,8 @@ export interface CompiledBottleneck {
   orders: Partial<Record<Placement, Record<OrderFlag, boolean>>>
   /** By bottleneckKey: down and up [rows, hidden], downBias [rows]; scaling folded into up. */
   sites: Map<string, { down: Float32Array; downBias: Float32Array; up: Float32Array }>
-  /** Norms and gates, [places, vectors, hidden] as OWN_VECTORS says; null where its order is plain. */
-  own: Float32Array | null
+  /** Norms and gates, [places, vectors, hidden] as OWN_VECTORS says. */
+  own: Float32Array
 }
 
 /** What the adapter asks of a graph. */

@@ -16,17 +16,18 @@ import { timesTransposed } from './times-transposed.ts'
 const { FLOAT, INT64, BOOL } = ONNX_TYPE
 
 /**
- * Bottlenecks with norms, gates or residuals of their own (others: bottleneck-pages.ts), with M rows of the bank over all adapters. They are computed for every token of a run that has
- * any, so that what a row's neighbours use never changes the kernels that compute it.
+ * Bottlenecks in any order of norms, gates and residuals, with M rows of the bank over all adapters; plain ones go the
+ * cheaper way of bottleneck-pages.ts. They are computed for every token of a run that has any, so that what a row's
+ * neighbours use never changes the kernels that compute it.
  *
  *   bottleneck.on whether any row has one; .mask [tokens,M] each one's rows of the bank
  *   bottleneck.constant [1,M] rows whose activation is 1; .is_<activation> [1,M] and .uses_<activation>
- *   bottleneck.<place>.<flag> [tokens,1], see ORDER_FLAGS; .ordered whether any needs more than the plain order
+ *   bottleneck.<place>.<flag> [tokens,1], see ORDER_FLAGS
  *   bottleneck.own [O,places,vectors*hidden], see OWN_VECTORS, .entries [tokens] each one's; .calls (-1,T), .spread (1,T)
  */
 export function bottleneckInputs({ m, checkpoint: { config } }: GraphContext): void {
   const places = bottleneckKeys(config).length
-  for (const name of ['on', 'ordered']) m.input(`bottleneck.${name}`, BOOL, [])
+  m.input('bottleneck.on', BOOL, [])
   for (const name of GRAPH_ACTIVATIONS) {
     m.input(`bottleneck.uses_${name}`, BOOL, [])
     m.input(`bottleneck.is_${name}`, BOOL, [1, 'M'])
@@ -69,11 +70,7 @@ export function bottleneckSite(
       stream,
       m.node('Where', [flag('reads_sum'), sum, output]),
     ])
-    return m.branch(
-      'bottleneck.ordered',
-      () => ordered(context, flag, bank, index, { x: stream, h: output, sum, z }),
-      () => m.node('Add', [output, update(context, bank, z)]),
-    )
+    return ordered(context, flag, bank, index, { x: stream, h: output, sum, z })
   }
   return m.branch('bottleneck.on', own, () => output)
 }
@@ -102,7 +99,7 @@ function update(context: GraphContext, { down, downBias, up }: BankRows, z: stri
   return m.node('MatMul', [m.node('Where', ['bottleneck.mask', whole, zero]), up])
 }
 
-/** The same with norms, gates and residuals in any order of AdapterHub's BnConfig. */
+/** What the block adds to its stream x, in the order that the token's flags say; h where they say nothing. */
 function ordered(
   context: GraphContext,
   flag: (name: OrderFlag) => string,

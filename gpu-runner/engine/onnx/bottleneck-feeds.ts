@@ -2,7 +2,6 @@ import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
 import { GRAPH_ACTIVATIONS } from '../graph/activations.ts'
 import {
   bottleneckKeys,
-  isPlain,
   NO_ORDER,
   ORDER_FLAGS,
   OWN_VECTORS,
@@ -14,7 +13,7 @@ import type { Sequence } from './sequence.ts'
 
 type Feeds = Record<string, Ort.Tensor>
 
-/** Inputs of a run's bottlenecks; see graph/bottleneck-site.ts. */
+/** Inputs of a run's bottlenecks that are not plain; see graph/bottleneck-site.ts. */
 export function bottleneckFeeds(
   bank: AdapterBank,
   rows: (Sequence | null)[],
@@ -43,7 +42,6 @@ export function bottleneckFeeds(
       data: new Uint8Array(all).fill(NO_ORDER[flag] ? 1 : 0),
     })),
   )
-  let ordered = false
   for (const { b, row, term, bottleneck } of users) {
     const at = region.offset(ownerOf(term))
     const [from, to] = [b * tokens, (b + 1) * tokens]
@@ -55,11 +53,9 @@ export function bottleneckFeeds(
     }
     for (const { place, flag, data } of orders)
       data.fill((bottleneck.orders[place] ?? NO_ORDER)[flag] ? 1 : 0, from, to)
-    ordered ||= Object.values(bottleneck.orders).some((order) => !isPlain(order))
   }
   const feeds: Feeds = {
     'bottleneck.on': flags(Uint8Array.of(on ? 1 : 0), []),
-    'bottleneck.ordered': flags(Uint8Array.of(ordered ? 1 : 0), []),
     'bottleneck.entries': longs(entries, [all]),
     'bottleneck.mask': flags(mask, [all, used]),
     'bottleneck.constant': flags(constant, [1, used]),

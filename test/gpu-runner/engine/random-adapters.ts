@@ -110,16 +110,16 @@ export function bottleneck(
       Bottleneck,
       'originalLnBefore' | 'originalLnAfter' | 'residual' | 'adapterResidualBeforeLn' | 'scaling'
     >
-  > & { norms?: ('lnBefore' | 'lnAfter')[]; gated?: boolean } = {},
+  > & { norms?: ('lnBefore' | 'lnAfter')[]; gated?: boolean; reduced?: number } = {},
 ): LoadedAdapter {
   const { adapter, tensor, add } = builder(seed)
-  const { norms = [], gated, ...order } = options
+  const { norms = [], gated, reduced: width = 5, ...order } = options
   const scaling = options.scaling ?? '0.5'
   for (let layer = 0; layer < layers; layer++)
     for (const placement of places) {
       const site = `model.layers.${layer}`
       const key = `${site}.${placement}`
-      const reduced = 5 + layer
+      const reduced = width + layer
       add({
         op: 'bottleneck',
         site,
@@ -215,6 +215,15 @@ export function embeddings(seed: number, rows?: number[]): LoadedAdapter {
   return adapter
 }
 
+/** Two adapters as one, under the first one's digest. */
+function both(first: LoadedAdapter, second: LoadedAdapter): LoadedAdapter {
+  return {
+    digest: first.digest,
+    operations: [...first.operations, ...second.operations],
+    tensors: new Map([...first.tensors, ...second.tensors]),
+  }
+}
+
 /** Whole tensors of the blocks instead of the base's, and LoRA's own bias beside them. */
 export function ownTensors(
   seed: number,
@@ -292,6 +301,11 @@ export const everyOperation = (): Record<string, LoadedAdapter> => ({
     norms: ['lnAfter'],
     gated: true,
   }),
+  'bottleneck plain after the attention, with a norm after the ffn': both(
+    bottleneck(27, 'relu', ['attention']),
+    bottleneck(28, 'relu', ['ffn'], { norms: ['lnAfter'] }),
+  ),
+  'bottleneck of two pages': bottleneck(29, 'silu', undefined, { reduced: 20 }),
   'replace norms': ownTensors(22, ['norms']),
   'replace linears': ownTensors(23, ['linears']),
   'low_rank with a bias': ownTensors(24, ['bias']),
