@@ -60,11 +60,14 @@ export function hostAttention(
     const scale = m.input(`${name}.scale`, FLOAT, ['B', kvHeads, 1, 1, 'S'])
     return { values, scaled: (x) => m.node('Mul', [x, scale]) }
   }
-  const queries = byHead(q, heads / kvHeads)
+  // With an alpha the product is no longer a plain vector times a matrix and takes four times as long; a scalar would be
+  // made one by onnxruntime's optimizer, a vector is not.
+  const scale = new Float32Array(headDim).fill(1 / Math.sqrt(headDim))
+  m.constant('attention_scale', FLOAT, [headDim], scale)
+  const queries = m.node('Mul', [byHead(q, heads / kvHeads), 'attention_scale'])
   const newK = byHead(k, 1, [newRows(layer, 'k')])
   const newV = byHead(v, 1, [newRows(layer, 'v')])
-  const scores = (keys: string) =>
-    m.node('FusedMatMul', [queries, keys], { transB: 1, alpha: { float: 1 / Math.sqrt(headDim) } })
+  const scores = (keys: string) => m.node('FusedMatMul', [queries, keys], { transB: 1 })
   const pastK = past('k')
   const pastV = past('v')
   const all = m.node('Concat', [pastK.scaled(scores(pastK.values)), scores(newK)], { axis: -1 })
