@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
+import { type Dtype, toFloat32 } from '@graft/sdk/format/dtypes.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { tensorBytes } from '@graft/sdk/format/safetensors.ts'
 import { floatsOf } from '../engine/graph/quantise/nf4-weights.ts'
 import { readBnbWeight } from './bnb-weights.ts'
 import { type ModelConfig, parseModelConfig } from './model-config.ts'
@@ -12,6 +13,8 @@ export interface Weight {
   shape: number[]
   /** Little-endian, C order; read anew each time it is asked for. */
   readonly data: Uint8Array
+  /** Bytes [begin, end) of the data. */
+  bytes?(begin: number, end: number): Uint8Array
 }
 
 export interface Checkpoint {
@@ -20,7 +23,21 @@ export interface Checkpoint {
   weights: Map<string, Weight>
   /** A weight as f32. @throws ERR_CHECKPOINT_INVALID when it is absent or of another shape */
   f32(name: string, shape: number[]): Float32Array
+  /** The same some rows at a time, so that a large weight is never in memory whole; absent: f32 is all there is. */
+  bands?(name: string, shape: [number, number]): Iterable<Float32Array>
 }
+
+/** Rows of a weight [rows, columns], some at a time. */
+export function bandsOf(
+  checkpoint: Checkpoint,
+  name: string,
+  shape: [number, number],
+): Iterable<Float32Array> {
+  return checkpoint.bands?.(name, shape) ?? [checkpoint.f32(name, shape)]
+}
+
+/** Of one band, in f32. */
+const BAND_BYTES = 8 * 2 ** 20
 
 const damaged = (message: string, cause?: unknown): GraftError =>
   new GraftError('ERR_CHECKPOINT_INVALID', message, { cause })
@@ -87,19 +104,34 @@ export async function readCheckpoint(folder: string): Promise<Checkpoint> {
   // Tied: one stands for both, whichever was kept.
   if (config.tiedHead && embed && !head) weights.set('lm_head.weight', embed)
   if (config.tiedHead && head && !embed) weights.set('model.embed_tokens.weight', head)
+  const f32 = (name: string, shape: number[]): Float32Array => {
+    const weight = weights.get(name)
+    if (!weight) throw damaged(`${folder}: the tensor ${name} is missing`)
+    const quantized = readBnbWeight(weights, name)
+    if ((quantized ?? weight).shape.join() !== shape.join())
+      throw damaged(
+        expected(`${folder}: shape of ${name}`, `[${shape}]`, (quantized ?? weight).shape),
+      )
+    return quantized ? floatsOf(quantized.nf4) : toFloat32(weight.dtype, weight.data)
+  }
   return {
     name: basename(resolve(folder)),
     config,
     weights,
-    f32(name, shape) {
+    f32,
+    *bands(name, shape) {
       const weight = weights.get(name)
-      if (!weight) throw damaged(`${folder}: the tensor ${name} is missing`)
-      const quantized = readBnbWeight(weights, name)
-      if ((quantized ?? weight).shape.join() !== shape.join())
-        throw damaged(
-          expected(`${folder}: shape of ${name}`, `[${shape}]`, (quantized ?? weight).shape),
-        )
-      return quantized ? floatsOf(quantized.nf4) : toFloat32(weight.dtype, weight.data)
+      const [rows, columns] = shape
+      if (!weight?.bytes || weight.shape.join() !== shape.join() || readBnbWeight(weights, name)) {
+        yield f32(name, shape)
+        return
+      }
+      const row = tensorBytes(weight.dtype as Dtype, [columns], name)
+      const band = Math.max(1, Math.floor(BAND_BYTES / (4 * columns)))
+      for (let first = 0; first < rows; first += band) {
+        const last = Math.min(rows, first + band)
+        yield toFloat32(weight.dtype, weight.bytes(first * row, last * row))
+      }
     },
   }
 }

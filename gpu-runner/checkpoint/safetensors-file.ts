@@ -7,10 +7,16 @@ import {
   type Tensor,
 } from '@graft/sdk/format/safetensors.ts'
 
+/** A tensor of a file. */
+export interface FileTensor extends Tensor {
+  /** Bytes [begin, end) of its data. */
+  bytes(begin: number, end: number): Uint8Array
+}
+
 /** A safetensors file whose tensors are read from disk when their data is asked for, and not kept. */
 export async function openSafetensorsFile(
   path: string,
-): Promise<{ tensors: Map<string, Tensor>; metadata: Record<string, string> }> {
+): Promise<{ tensors: Map<string, FileTensor>; metadata: Record<string, string> }> {
   const file = await open(path)
   try {
     const { size, mtimeMs } = await file.stat()
@@ -37,6 +43,7 @@ export async function openSafetensorsFile(
             get data() {
               return read(begin, end)
             },
+            bytes: (from: number, to: number) => read(begin + from, begin + to),
           },
         ]),
       ),

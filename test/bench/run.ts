@@ -1,8 +1,10 @@
 import { adaptersDistinct } from './adapters-distinct.ts'
 import { adaptersRegistered } from './adapters-registered.ts'
+import { baseMemory } from './base-memory.ts'
 import type { Bench } from './bench.ts'
 import { bottleneck } from './bottleneck.ts'
 import { coldAdapter } from './cold-adapter.ts'
+import { conformance } from './conformance.ts'
 import { machine } from './machine.ts'
 import { merge } from './merge.ts'
 import { mixedMethods } from './mixed-methods.ts'
@@ -11,18 +13,22 @@ import { preparePeers } from './prepare-peers.ts'
 import { switchSets } from './switch.ts'
 import { unused } from './unused.ts'
 import { vsLlamaCpp } from './vs-llama-cpp.ts'
+import { vsTransformersJs } from './vs-transformers-js.ts'
 
 const BENCHES: Record<string, Bench> = {
   'adapters-distinct': adaptersDistinct,
   'adapters-registered': adaptersRegistered,
+  'base-memory': baseMemory,
   bottleneck,
   'cold-adapter': coldAdapter,
+  conformance,
   merge,
   'mixed-methods': mixedMethods,
   nf4,
   switch: switchSets,
   unused,
   'vs-llama-cpp': vsLlamaCpp,
+  'vs-transformers-js': vsTransformersJs,
 }
 
 const usage = (): string =>

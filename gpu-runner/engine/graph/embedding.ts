@@ -1,14 +1,15 @@
+import { bandsOf } from '../../checkpoint/read-checkpoint.ts'
 import type { GraphContext } from './context.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
 import { PRECISIONS } from './precisions.ts'
-import { type Blocks, blockWithin, quantizeBlocks } from './quantise/blocks.ts'
+import { type Blocks, blockWithin, quantizeBands } from './quantise/blocks.ts'
 
 const NAME = 'model.embed_tokens.weight'
 
 /** @returns the name of the embeddings of `ids` [tokens, hidden] */
 export function embedding({ m, checkpoint, precision }: GraphContext): string {
   const { vocab, hidden } = checkpoint.config
-  const weight = () => checkpoint.f32(NAME, [vocab, hidden])
+  const weight = () => bandsOf(checkpoint, NAME, [vocab, hidden])
   const form = PRECISIONS[precision].embedding
   if (form.name === 'floats') {
     m.weight(NAME, ONNX_TYPE.FLOAT, [vocab, hidden], weight)
@@ -16,7 +17,7 @@ export function embedding({ m, checkpoint, precision }: GraphContext): string {
   }
   const block = blockWithin(hidden, form.block)
   let made: Blocks | undefined
-  const quantized = () => (made ??= quantizeBlocks(weight(), form.bits, block))
+  const quantized = () => (made ??= quantizeBands(weight(), vocab * hidden, form.bits, block))
   const { UINT8, FLOAT } = ONNX_TYPE
   const q = m.weight(`${NAME}.q`, UINT8, [vocab, (hidden * form.bits) / 8], () => quantized().q)
   const scales = m.weight(

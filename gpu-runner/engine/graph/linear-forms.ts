@@ -1,15 +1,16 @@
 import type { LinearWeight, WeightRows } from './linear-weights.ts'
 import { ONNX_TYPE, type OnnxModel, type OnnxType } from './onnx-model.ts'
-import { type Blocks, blockWithin, quantizeBlocks } from './quantise/blocks.ts'
+import { type Blocks, blockWithin, quantizeBands } from './quantise/blocks.ts'
 import { NF4_BLOCK, type Nf4 } from './quantise/nf4.ts'
 import { NF4_PLANES_RATIO, type Nf4Planes, nf4Planes, planesBlock } from './quantise/nf4-planes.ts'
 import { concatenateNf4, nf4Of } from './quantise/nf4-weights.ts'
+import type { MakeWeight } from './weight-file.ts'
 
 const { FLOAT, UINT8 } = ONNX_TYPE
 
 export function writeFloats(m: OnnxModel, of: LinearWeight, rows: WeightRows, x: string): string {
   const dims = [rows.out, of.in]
-  return m.node('Gemm', [x, tensor(m, of, rows, 'weight', FLOAT, dims, () => whole(of))], {
+  return m.node('Gemm', [x, tensor(m, of, rows, 'weight', FLOAT, dims, () => of.parts())], {
     transB: 1,
   })
 }
@@ -22,7 +23,7 @@ export function writeBlocks(
   x: string,
 ): string {
   const block = blockWithin(of.in, widest)
-  const made = once<Blocks>(() => quantizeBlocks(whole(of), bits, block))
+  const made = once<Blocks>(() => quantizeBands(of.parts(), of.out * of.in, bits, block))
   const dims = [rows.out, of.in / block, (block * bits) / 8]
   const q = tensor(m, of, rows, 'q', UINT8, dims, () => made().q)
   const scales = tensor(m, of, rows, 'scales', FLOAT, [rows.out * dims[1]!], () => made().scales)
@@ -73,7 +74,7 @@ function tensor(
   kind: string,
   type: OnnxType,
   dims: number[],
-  make: () => ArrayBufferView,
+  make: MakeWeight,
 ): string {
   const name = `${of.name}.${kind}`
   if (rows.first === 0 && rows.out === of.out) return m.weight(name, type, dims, make)
@@ -102,20 +103,7 @@ function timesBlocks(
   })
 }
 
-const nf4 = (of: LinearWeight): Nf4 => concatenateNf4(of.parts().map(nf4Of))
-
-/** The parts one below the other, [out, in]. */
-function whole(of: LinearWeight): Float32Array {
-  const parts = of.parts()
-  if (parts.length === 1) return parts[0]!
-  const all = new Float32Array(of.out * of.in)
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
-}
+const nf4 = (of: LinearWeight): Nf4 => concatenateNf4(Array.from(of.parts(), nf4Of))
 
 function once<T>(make: () => T): () => T {
   let made: T | undefined

@@ -34,8 +34,9 @@ function addBias({ m, checkpoint }: GraphContext, group: LinearGroup, y: string)
 function product(context: GraphContext, group: LinearGroup, x: string): string {
   const { m, precision, checkpoint, carries } = context
   const { key, parts } = group
-  const weights = () =>
-    parts.map(({ path, out }) => checkpoint.f32(`${path}.weight`, [out, group.in]))
+  const weights = function* () {
+    for (const { path, out } of parts) yield checkpoint.f32(`${path}.weight`, [out, group.in])
+  }
   const of = { name: key, out: group.out, in: group.in, parts: weights }
   const form = PRECISIONS[precision].linears
   const scaled = ({ path }: GroupPart) =>

@@ -11,8 +11,11 @@ export interface LinearWeight {
   name: string
   out: number
   in: number
-  /** Each linear's own rows; called only where the prepared weights do not hold them yet. */
-  parts: () => Float32Array[]
+  /**
+   * The weights in order, a linear at a time or some rows of one; called only where the prepared weights do not hold
+   * them yet.
+   */
+  parts: () => Iterable<Float32Array>
 }
 
 /** Rows [first, first + out) of a weight. */

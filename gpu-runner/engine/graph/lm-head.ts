@@ -1,3 +1,4 @@
+import { bandsOf } from '../../checkpoint/read-checkpoint.ts'
 import type { GraphContext } from './context.ts'
 import { linear } from './linear-weights.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
@@ -16,7 +17,7 @@ export function lmHead(context: GraphContext, final: string) {
   const { hidden, vocab } = checkpoint.config
   m.input('take', INT64, ['P'])
   const taken = m.node('Gather', [final, 'take'], { axis: 0 })
-  const parts = () => [checkpoint.f32('lm_head.weight', [vocab, hidden])]
+  const parts = () => bandsOf(checkpoint, 'lm_head.weight', [vocab, hidden])
   const of = { name: 'lm_head', out: vocab, in: hidden, parts }
   let logits = linear(m, PRECISIONS[precision].head, of, taken)
   if (carries.heads) {

@@ -1,5 +1,5 @@
 import { bytes, type Field, float, integer, message, text } from './protobuf.ts'
-import type { WeightFile } from './weight-file.ts'
+import type { MakeWeight, WeightFile } from './weight-file.ts'
 
 /** onnx.proto3 (IR version 10): TensorProto.DataType. */
 export const ONNX_TYPE = {
@@ -147,7 +147,7 @@ export class OnnxModel {
     name: string,
     type: OnnxType,
     dims: number[],
-    make: () => ArrayBufferView,
+    make: MakeWeight,
     range: { of: string; skip: number } = { of: name, skip: 0 },
   ): string {
     if (this.#known.has(name)) return name

@@ -4,7 +4,13 @@ import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { GraftError } from '@graft/sdk/format/errors.ts'
-import { aligned, type Place, type WeightFile } from '../graph/weight-file.ts'
+import {
+  aligned,
+  type MakeWeight,
+  type Place,
+  piecesOf,
+  type WeightFile,
+} from '../graph/weight-file.ts'
 
 /** Index of a prepared base: what its weights file holds. */
 interface Index {
@@ -50,7 +56,7 @@ export class PreparedWeights implements WeightFile {
     return this.#writing === null
   }
 
-  place(weight: string, make: () => ArrayBufferView): Place {
+  place(weight: string, make: MakeWeight): Place {
     const known = this.#places.get(weight)
     if (known) return known
     if (!this.#writing)
@@ -58,16 +64,18 @@ export class PreparedWeights implements WeightFile {
         'ERR_INTERNAL',
         `${join(this.folder, WEIGHTS)} lacks ${weight}; remove the folder, and it is prepared anew`,
       )
-    const data = make()
-    const bytes = new Uint8Array(aligned(data.byteLength))
-    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
-    const { file, hash, used } = this.#writing
-    for (let at = 0; at < bytes.length; )
-      at += writeSync(file, bytes, at, bytes.length - at, used + at)
-    hash.update(bytes)
-    const place = { offset: used, length: data.byteLength }
+    const writing = this.#writing
+    const offset = writing.used
+    const write = (bytes: Uint8Array): void => {
+      for (let at = 0; at < bytes.length; )
+        at += writeSync(writing.file, bytes, at, bytes.length - at, writing.used + at)
+      writing.hash.update(bytes)
+      writing.used += bytes.length
+    }
+    for (const piece of piecesOf(make())) write(piece)
+    const place = { offset, length: writing.used - offset }
+    write(new Uint8Array(aligned(writing.used) - writing.used))
     this.#places.set(weight, place)
-    this.#writing.used += bytes.length
     return place
   }
 

@@ -46,3 +46,23 @@ export function quantizeBlocks(w: Float32Array, bits: 4 | 8, size = BLOCK): Bloc
   }
   return { q, scales }
 }
+
+/** The same for W [out, in] that comes some rows at a time. */
+export function quantizeBands(
+  bands: Iterable<Float32Array>,
+  weights: number,
+  bits: 4 | 8,
+  size = BLOCK,
+): Blocks {
+  const q = new Uint8Array((weights * bits) / 8)
+  const scales = new Float32Array(weights / size)
+  let [atQ, atScales] = [0, 0]
+  for (const band of bands) {
+    const blocks = quantizeBlocks(band, bits, size)
+    q.set(blocks.q, atQ)
+    scales.set(blocks.scales, atScales)
+    atQ += blocks.q.length
+    atScales += blocks.scales.length
+  }
+  return { q, scales }
+}
