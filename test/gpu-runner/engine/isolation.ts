@@ -3,7 +3,7 @@ import { fromHex } from '@graft/sdk/format/digest.ts'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freshId, type Terms } from './measure.ts'
-import { bottleneck, dora, everyOperation, lowRank } from './random-adapters.ts'
+import { bottleneck, dora, everyOperation, lowRank, ownTensors } from './random-adapters.ts'
 import { TINY } from './tiny-checkpoint.ts'
 
 const ROWS = 4
@@ -23,6 +23,8 @@ const blownUp = (adapter: LoadedAdapter, seed: number, names: RegExp): LoadedAda
 const hostile = [
   blownUp(lowRank(71), 0xdead1, /\.[AB]$/),
   blownUp(bottleneck(72, 'relu'), 0xdead2, /\.(downW|upW)$/),
+  blownUp(ownTensors(73, ['norms', 'linears', 'bias']), 0xdead3, /\.(own|Bbias)$/),
+  blownUp(bottleneck(74, 'relu', undefined, { norms: ['lnAfter'] }), 0xdead4, /\.(lnAfterW|upW)$/),
 ]
 
 const alone = ({ digest }: LoadedAdapter): Terms => [{ digest, weight: 1 }]
