@@ -1,13 +1,18 @@
-/** The highest logit; of equals the lowest id. */
-export function argmax(logits: Float32Array): number {
-  let best = 0
-  let highest = logits[0]!
-  for (let id = 1; id < logits.length; id++) {
-    const value = logits[id]!
+import { overStretches } from './stretches.ts'
+
+function best(logits: Float32Array, from: number, to: number, before: number): number {
+  let id = before
+  let highest = logits[before]!
+  for (let at = from; at < to; at++) {
+    const value = logits[at]!
     if (value > highest) {
       highest = value
-      best = id
+      id = at
     }
   }
-  return best
+  return id
 }
+
+/** The highest logit; of equals the lowest id. */
+export const argmax = (logits: Float32Array): number =>
+  overStretches(logits.length, 0, (from, to, before) => best(logits, from, to, before))

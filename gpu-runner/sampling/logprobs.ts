@@ -1,10 +1,17 @@
 import { argmax } from './argmax.ts'
 import { expOfNegative } from './exp.ts'
+import { overStretches } from './stretches.ts'
 
 export interface TokenLogprobs {
   id: number
   logprob: number
   top: { id: number; logprob: number }[]
+}
+
+function massOf(logits: Float32Array, from: number, to: number, before: number, peak: number) {
+  let sum = before
+  for (let at = from; at < to; at++) sum += expOfNegative(logits[at]! - peak)
+  return sum
 }
 
 /**
@@ -13,8 +20,9 @@ export interface TokenLogprobs {
  */
 export function tokenLogprobs(logits: Float32Array, id: number, count: number): TokenLogprobs {
   const peak = logits[argmax(logits)]!
-  let sum = 0
-  for (let at = 0; at < logits.length; at++) sum += expOfNegative(logits[at]! - peak)
+  const sum = overStretches(logits.length, 0, (from, to, before) =>
+    massOf(logits, from, to, before, peak),
+  )
   const norm = peak + Math.log(sum)
   const top: number[] = []
   let lowest = Number.NEGATIVE_INFINITY
