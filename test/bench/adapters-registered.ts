@@ -18,7 +18,6 @@ const SLOTS = 16
 /** More than slots, so that requests wait: a runner fetches for them meanwhile. */
 const CLIENTS = 24
 const BANK_ADAPTERS = 64
-const HOST_ADAPTERS = 128
 const RESIDENT = 16
 const ALPHA = 1
 const PROMPT = [16, 64] as const
@@ -37,8 +36,9 @@ export const adaptersRegistered: Bench = {
   needs: NOTHING,
   async run({ quick, progress }) {
     await using stack = new AsyncDisposableStack()
-    const registered = quick ? 160 : 1000
-    const seconds = quick ? { settle: 1.5, measure: 3 } : { settle: 3, measure: 10 }
+    const registered = quick ? 128 : 1000
+    const hostAdapters = quick ? 48 : 128
+    const seconds = quick ? { settle: 2, measure: 2.5 } : { settle: 4, measure: 10 }
     const rounds = quick ? 3 : 7
     const lap = laps(progress)
 
@@ -72,7 +72,7 @@ export const adaptersRegistered: Bench = {
       // Every file is on disk: a registry that is asked is a defect, and this one does not answer.
       registryUrl: 'http://127.0.0.1:1',
       state,
-      limits: { hostBytes: HOST_ADAPTERS * fileBytes, diskBytes: 64 * GIB },
+      limits: { hostBytes: hostAdapters * fileBytes, diskBytes: 64 * GIB },
       policy: 'allow-unproven',
     })
     stack.defer(() => runner[Symbol.asyncDispose]())
@@ -173,7 +173,7 @@ export const adaptersRegistered: Bench = {
       registered,
       registered_of_the_full_run: 1000,
       bank_adapters: BANK_ADAPTERS,
-      host_adapters: HOST_ADAPTERS,
+      host_adapters: hostAdapters,
       resident_adapters: RESIDENT,
       slots: SLOTS,
       clients: CLIENTS,
