@@ -11,7 +11,7 @@ import {
   readConfig,
 } from './config-keys.ts'
 import type { ConfigObject } from './detect-source.ts'
-import { replaceTensor } from './peft-extra.ts'
+import { replaceTensor, tokenRows } from './peft-extra.ts'
 import { compileIa3 } from './peft-ia3.ts'
 import {
   IA3_KEYS,
@@ -20,6 +20,7 @@ import {
   P_TUNING_KEYS,
   PREFIX_KEYS,
   PROMPT_KEYS,
+  TOKENS_KEYS,
 } from './peft-keys.ts'
 import { compileLora } from './peft-lora.ts'
 import { compilePrefix, compilePrompt } from './peft-prompts.ts'
@@ -39,6 +40,7 @@ const TYPES: Record<string, { keys: KeyTable; compile: Compile }> = {
   LORA: { keys: LORA_KEYS, compile: compileLora },
   IA3: { keys: IA3_KEYS, compile: compileIa3 },
   LN_TUNING: { keys: LN_KEYS, compile: compileNorms },
+  TRAINABLE_TOKENS: { keys: TOKENS_KEYS, compile: compileTokens },
   PREFIX_TUNING: {
     keys: PREFIX_KEYS,
     compile: (collector, _, config, sites) => compilePrefix(collector, config, sites),
@@ -67,6 +69,22 @@ function compileNorms(
       operations.push(replaceTensor(collector, sites, key, path, param))
   }
   return { family: 'ln', flags: [], operations, training: {} }
+}
+
+/** Rows of embeddings; a tied head's are saved beside them. */
+function compileTokens(
+  collector: Collector,
+  keys: ReadonlyMap<string, string>,
+  config: ConfigReader,
+  sites: BaseSites,
+): Part {
+  const operations: Replace[] = []
+  for (const [inner, key] of keys) {
+    const path = /^(.+)\.trainable_tokens_delta$/.exec(inner)?.[1]
+    if (path !== undefined)
+      operations.push(tokenRows(collector, sites, key, path, config.value('token_indices')))
+  }
+  return { family: 'trainable_tokens', flags: [], operations, training: {} }
 }
 
 /** @throws ERR_METHOD_UNSUPPORTED, ERR_CONFIG_UNKNOWN_KEY, ERR_CONFIG_INVALID, ERR_BASE_MUTATED, ERR_TENSOR_* */

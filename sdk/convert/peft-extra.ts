@@ -49,9 +49,8 @@ export function compileExtras(
   for (const [inner, key] of keys) {
     const rows = /^(.+)\.token_adapter\.trainable_tokens_delta$/.exec(inner)?.[1]
     if (rows !== undefined) {
-      operations.push(
-        ...tokenRows(collector, sites, key, rows, config.value('trainable_token_indices')),
-      )
+      const indices = config.value('trainable_token_indices')
+      operations.push(...withTiedHead(sites, tokenRows(collector, sites, key, rows, indices)))
       flags.add('trainable_tokens')
       continue
     }
@@ -68,16 +67,22 @@ export function compileExtras(
   return { operations, flags: [...flags] }
 }
 
+/** The same rows of a tied head, which PEFT changes with its embedding and does not save. */
+function withTiedHead(sites: BaseSites, op: Replace): Replace[] {
+  const head = op.site === embeddingPath(sites) ? sites.tiedHead : null
+  return head === null ? [op] : [op, { ...op, site: head }]
+}
+
 /** Rows of an embedding instead of the base's (PEFT calls them deltas, and copies them in). */
-function tokenRows(
+export function tokenRows(
   collector: Collector,
   sites: BaseSites,
   key: string,
   path: string,
   indices: Json,
-): Replace[] {
+): Replace {
   const invalid = (what: string, got: unknown): never => {
-    throw new GraftError('ERR_CONFIG_INVALID', expected('trainable_token_indices', what, got))
+    throw new GraftError('ERR_CONFIG_INVALID', expected('token indices', what, got))
   }
   const entry =
     indices !== null && typeof indices === 'object' && !Array.isArray(indices)
@@ -101,7 +106,7 @@ function tokenRows(
   const value = sorted
     ? collector.take(key, site, 'tok.rows')
     : collector.add(key, site, 'tok.rows', pickRows(tensor, order), `rows ${order.join(',')}`)
-  const op: Replace = {
+  return {
     op: 'replace',
     site,
     param: 'weight',
@@ -109,9 +114,6 @@ function tokenRows(
     rows,
     slots: { value },
   }
-  // With tied embeddings the same rows stand in the head, as they do in PEFT.
-  const head = site === embeddingPath(sites) ? sites.tiedHead : null
-  return head === null ? [op] : [op, { ...op, site: head }]
 }
 
 function pickRows<T extends { shape: number[]; data: Uint8Array }>(tensor: T, order: number[]): T {

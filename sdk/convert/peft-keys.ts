@@ -97,4 +97,14 @@ export const P_TUNING_KEYS: KeyTable = {
   encoder_dropout: 'inert',
 }
 
+/** Rows of embeddings, trained by themselves. */
+export const TOKENS_KEYS: KeyTable = {
+  ...COMMON,
+  token_indices: 'read',
+  target_modules: 'read',
+  exclude_modules: 'read',
+  // The saved rows are what the embedding answers, however they began.
+  init_weights: 'inert',
+}
+
 export const LN_KEYS: KeyTable = { ...COMMON, target_modules: 'read', exclude_modules: 'read' }

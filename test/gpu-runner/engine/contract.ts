@@ -1,7 +1,7 @@
 import type { Engine } from '@graft/runner/engine/engine.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freshId, logitsOf, type Terms, worstShare } from './measure.ts'
-import { bottleneck, ia3, lowRank, prefix, prompt } from './random-adapters.ts'
+import { bottleneck, ia3, lowRank, ownTensors, prefix, prompt } from './random-adapters.ts'
 import { TINY } from './tiny-checkpoint.ts'
 
 type Open = (options: { slots?: number; bankBudgetBytes?: number }) => Promise<Engine>
@@ -17,6 +17,10 @@ const [lora, other, scales, adapter, past, virtual, gated] = [
   prompt(14),
   bottleneck(21, 'tanh', undefined, { norms: ['lnAfter'], gated: true }),
 ]
+/** What replaces something has no delta to add. */
+const replaced = (['norms', 'linears', 'head rows'] as const).map((part, i) =>
+  ownTensors(40 + i, [part]),
+)
 const alone = ({ digest }: { digest: typeof lora.digest }): Terms => [{ digest, weight: 1 }]
 const code = (name: string) => expect.objectContaining({ code: name })
 
@@ -192,7 +196,12 @@ export function engineContract(name: string, openNew: Open): void {
 
     test('sums what is a sum of deltas and refuses what is not', async () => {
       const id = freshId()
+      for (const each of replaced) await engine.load(each)
       for (const terms of [
+        ...replaced.flatMap((each) => [
+          [{ digest: each.digest, weight: 0.5 }],
+          [...alone(lora), ...alone(each)],
+        ]),
         [{ digest: adapter.digest, weight: 0.5 }],
         [...alone(lora), ...alone(past)],
         [...alone(virtual), ...alone(lora)],

@@ -159,6 +159,21 @@ describe('LoRA from PEFT', () => {
   })
 })
 
+describe('token rows trained by themselves', () => {
+  it('are replacements in ascending order, of the head too where it is tied', async () => {
+    const plain = await imported('peft-trainable-tokens')
+    expect(plain.operations).toMatchObject([
+      { op: 'replace', site: 'model.embed_tokens', rows: [2, 9, 26], shape: [3, 32] },
+    ])
+    const { operations, slot } = await imported('peft-trainable-tokens-tied')
+    const [embedding, head] = ['model.embed_tokens', 'lm_head'].map((site) =>
+      at(operations, 'replace', site),
+    )
+    expect(operations).toHaveLength(2)
+    expect(slot(head!.slots.value)).toEqual(slot(embedding!.slots.value))
+  })
+})
+
 describe('tied embeddings', () => {
   it('get their new rows in the head too, as PEFT does, from one tensor', async () => {
     const { operations, slot } = await imported('peft-tokens-tied')
