@@ -30,8 +30,8 @@ export async function openMerging(
   { engine: base, options, tensors, ms }: OpenedBase,
   option: Exclude<MergeOption, { when: 'never' }>,
 ): Promise<MergingOptions> {
-  const { precision = ENGINE_DEFAULTS.precision } = options
-  const bytes = formBytes(tensors, { precision, slots: base.info.slots })
+  const settings = { ...ENGINE_DEFAULTS, ...options }
+  const bytes = formBytes(tensors, settings.precision, base.info, settings)
   const budgetBytes = option.budgetBytes ?? bytes
   if (budgetBytes < bytes)
     throw new GraftError(

@@ -1,36 +1,45 @@
 import type { BaseTensor } from '@graft/sdk/format/base-identity.ts'
-import { PRECISIONS, type Precision } from '../graph/precisions.ts'
+import type { EngineInfo } from '../engine.ts'
+import { type Form, PRECISIONS, type Precision } from '../graph/precisions.ts'
 
-/** Memory of a session per byte of its weights: onnxruntime packs matrices anew and holds both for a while. */
-const SESSION_FACTOR = 2.2
-/** Positions of keys and values that every slot is counted with. */
-const POSITIONS = 256
+/** Memory of an engine per byte of its weights file: what onnxruntime packs anew, the mapping, the thread's own heap. */
+const ENGINE_FACTOR = 2.2
+/** Of one key or value; an int8 row of at least 16 has one f32 scale. */
+const KV_BYTES = { fp32: 4, fp16: 2, int8: 1.25 } as const
 
 /**
- * Memory that a second base takes: its weights at the serving precision as a session holds them, and keys and values of
- * its slots. What the budget of merged forms counts with.
+ * The most memory that a second base takes: its weights at the serving precision as an engine holds them, keys and values
+ * of its slots and stored prompt blocks, up to their budgets. What the budget of merged forms counts with.
  */
 export function formBytes(
   tensors: readonly BaseTensor[],
-  { precision, slots }: { precision: Precision; slots: number },
+  precision: Precision,
+  info: Pick<EngineInfo, 'slots' | 'maxPositions' | 'kvPrecision'>,
+  budgets: { kvBudgetBytes: number; prefixBudgetBytes: number },
 ): number {
-  const { bits, block } = PRECISIONS[precision]
-  const matrixBytes = (values: number): number =>
-    (values * bits) / 8 + (block > 1 ? (values / block) * 4 : 0)
+  const facts = PRECISIONS[precision]
+  const linear = facts.bits / 8 + (facts.block > 1 ? 4 / facts.block : 0)
   let weights = 0
-  let cache = 0
+  let position = 0
   let embeddings = 0
-  let head = false
+  let tied = true
   for (const { name, shape } of tensors) {
     const values = shape.reduce((a, b) => a * b, 1)
-    if (name === 'model.embed_tokens.weight') embeddings = values
-    head ||= name === 'lm_head.weight'
-    weights +=
-      shape.length === 2 && name !== 'model.embed_tokens.weight' ? matrixBytes(values) : values * 4
-    // k_proj gives as many values per position as v_proj.
-    if (name.endsWith('.k_proj.weight')) cache += 2 * shape[0]! * slots * POSITIONS * 4
+    if (name === 'model.embed_tokens.weight') {
+      embeddings = values
+      weights += values * bytesOf(facts.embedding)
+    } else if (name === 'lm_head.weight') {
+      tied = false
+      weights += values * bytesOf(facts.head)
+    } else weights += values * (shape.length === 2 ? linear : 4)
+    // v_proj gives as many values per position as k_proj.
+    if (name.endsWith('.k_proj.weight')) position += 2 * shape[0]! * KV_BYTES[info.kvPrecision]
   }
   // A tied head is a matrix of its own in the graph.
-  if (!head) weights += matrixBytes(embeddings)
-  return Math.ceil(weights * SESSION_FACTOR + cache)
+  if (tied) weights += embeddings * bytesOf(facts.head)
+  const cache = Math.min(budgets.kvBudgetBytes, info.slots * info.maxPositions * position)
+  return Math.ceil(weights * ENGINE_FACTOR + cache + budgets.prefixBudgetBytes)
 }
+
+const bytesOf = (form: Form): number =>
+  form.name === 'blocks' ? form.bits / 8 + 4 / form.block : 4
