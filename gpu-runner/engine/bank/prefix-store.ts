@@ -3,14 +3,17 @@
  * recently used blocks go first when the budget is full. A key names a block and everything before it, so a block is
  * of use only behind all its predecessors: they are touched with it and never go before it.
  */
-export class PrefixStore {
+export class PrefixStore<Block extends { byteLength: number } = Uint8Array> {
   /** In the order of last use. */
-  readonly #blocks = new Map<string, Uint8Array>()
+  readonly #blocks = new Map<string, Block>()
   readonly #budgetBytes: number
+  readonly #dropped: (block: Block) => void
   #bytes = 0
 
-  constructor(budgetBytes: number) {
+  /** @param dropped is told of each block that leaves */
+  constructor(budgetBytes: number, dropped: (block: Block) => void = () => {}) {
     this.#budgetBytes = budgetBytes
+    this.#dropped = dropped
   }
 
   get heldBytes(): number {
@@ -22,7 +25,7 @@ export class PrefixStore {
   }
 
   /** The longest run of leading blocks that are stored. */
-  leading(keys: readonly string[]): Uint8Array[] {
+  leading(keys: readonly string[]): Block[] {
     const missing = keys.findIndex((key) => !this.#blocks.has(key))
     const found = keys.slice(0, missing < 0 ? keys.length : missing)
     // Last block first: predecessors are then the more recently used ones.
@@ -31,7 +34,7 @@ export class PrefixStore {
   }
 
   /** Keeps a block whose predecessors `keys[0 .. index)` may be stored. */
-  put(keys: readonly string[], index: number, block: Uint8Array): void {
+  put(keys: readonly string[], index: number, block: Block): void {
     const key = keys[index]!
     if (this.#blocks.has(key) || block.byteLength > this.#budgetBytes) return
     this.#blocks.set(key, block)
@@ -48,7 +51,10 @@ export class PrefixStore {
   }
 
   #drop(key: string): void {
-    this.#bytes -= this.#blocks.get(key)?.byteLength ?? 0
+    const block = this.#blocks.get(key)
+    if (!block) return
+    this.#bytes -= block.byteLength
     this.#blocks.delete(key)
+    this.#dropped(block)
   }
 }

@@ -33,7 +33,7 @@ export async function openBackend(
       expected('kvPrecision on webgpu', 'fp32', options.precision),
     )
   const memory = await DeviceMemory.open()
-  const kv = await DeviceKv.open(config, memory, options.slots)
+  const kv = await DeviceKv.open(config, memory, options)
   const tables = new DeviceTables(memory)
   return {
     kv,

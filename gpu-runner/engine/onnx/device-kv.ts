@@ -1,10 +1,21 @@
-import { GraftError } from '@graft/sdk/format/errors.ts'
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
-import { KvPages, PAGE_TOKENS } from '../bank/kv-pages.ts'
+import { PAGE_TOKENS, pagesFor } from '../bank/kv-pages.ts'
+import type { PromptPrefix } from '../engine.ts'
+import { DeviceBlocks } from './device-blocks.ts'
 import type { DeviceMemory } from './device-memory.ts'
+import { DevicePool } from './device-pool.ts'
 import type { KvRows, KvStore } from './kv-store.ts'
 import { integers32, type Ort } from './ort.ts'
 import { planTogether, type Run, type RunRow } from './plan-runs.ts'
+
+export interface DeviceKvOptions {
+  slots: number
+  /** Of open sequences. */
+  budgetBytes: number
+  /** Of blocks that are kept for sequences to come. */
+  prefixBudgetBytes: number
+}
 
 /** A longer past is read in widths of these, so that few shapes are met. */
 const widthOf = (positions: number): number => {
@@ -13,56 +24,80 @@ const widthOf = (positions: number): number => {
   return width
 }
 
-/** Pages that a pool starts with. */
-const FIRST_PAGES = 64
-
 /**
- * K and V in device memory: per layer a table of rows [pages * kvHeads * PAGE_TOKENS, headDim] that the graph extends
- * and reads in place. The host knows only which rows belong to which position.
+ * K and V in device memory: the graph extends and reads them in place, and the host knows only which rows of the pool
+ * belong to which position.
  */
 export class DeviceKv implements KvStore {
   readonly #config: ModelConfig
-  readonly #memory: DeviceMemory
-  readonly #pages: KvPages
-  /** By `<layer>.<k|v>`. */
-  readonly #tables = new Map<string, Ort.Tensor>()
+  readonly #pool: DevicePool
+  readonly #blocks: DeviceBlocks
+  /** Pages of each slot, the one of position 0 first. */
+  readonly #owned: number[][]
+  /** Positions of an adapter's K and V in each slot. */
+  readonly #written: number[]
+  readonly #mostPages: number
 
-  private constructor(config: ModelConfig, memory: DeviceMemory, slots: number) {
+  private constructor(config: ModelConfig, pool: DevicePool, options: DeviceKvOptions) {
     this.#config = config
-    this.#memory = memory
-    this.#pages = new KvPages(slots)
+    this.#pool = pool
+    this.#blocks = new DeviceBlocks(pool, options.prefixBudgetBytes)
+    this.#owned = Array.from({ length: options.slots }, () => [])
+    this.#written = Array.from({ length: options.slots }, () => 0)
+    this.#mostPages = Math.floor(options.budgetBytes / pool.pageBytes)
   }
 
-  static async open(config: ModelConfig, memory: DeviceMemory, slots: number): Promise<DeviceKv> {
-    const kv = new DeviceKv(config, memory, slots)
-    await kv.#grow(FIRST_PAGES)
-    return kv
+  static async open(
+    config: ModelConfig,
+    memory: DeviceMemory,
+    options: DeviceKvOptions,
+  ): Promise<DeviceKv> {
+    return new DeviceKv(config, await DevicePool.open(config, memory), options)
   }
 
   async reserve(slot: number, positions: number): Promise<void> {
-    const missing = this.#pages.reserve(slot, positions)
-    if (missing === 0) return
-    await this.#grow(Math.max(this.#pages.pages * 2, this.#pages.pages + missing))
-    this.#pages.reserve(slot, positions)
+    const owned = this.#owned[slot]!
+    const total = pagesFor(positions)
+    const wanted = total - owned.length
+    if (wanted <= 0) return
+    const held = this.#owned.reduce((sum, pages) => sum + pages.length, 0)
+    if (total > this.#mostPages)
+      throw new GraftError(
+        'ERR_PROMPT_TOO_LONG',
+        expected(
+          'positions of one sequence',
+          `at most ${this.#mostPages * PAGE_TOKENS}, the budget of keys and values`,
+          positions,
+        ),
+      )
+    if (held + wanted > this.#mostPages)
+      throw new GraftError(
+        'ERR_OVERLOADED',
+        `keys and values of the other sequences hold ${held} of ${this.#mostPages} pages, ${wanted} more are needed for ${positions} positions; try again when some have ended`,
+      )
+    owned.push(...(await this.#pool.take(wanted)))
   }
 
   async write(slot: number, rows: KvRows[]): Promise<void> {
     const tokens = rows[0]?.tokens ?? 0
     await this.reserve(slot, tokens)
     const byLayer = new Map(rows.map((row) => [row.layer, row]))
-    const at: number[] = []
-    for (let head = 0; head < this.#config.kvHeads; head++)
-      for (let position = 0; position < tokens; position++)
-        at.push(this.#row(slot, position) + head * PAGE_TOKENS)
-    await this.#memory.write(this.#tables, at, (name) => {
-      const [layer, kind] = name.split('.') as [string, 'k' | 'v']
+    await this.#pool.write({ pages: this.#owned[slot]!, from: 0, to: tokens }, (table) => {
+      const [layer, kind] = table.split('.') as [string, 'k' | 'v']
       return byLayer.get(Number(layer))![kind]
     })
+    this.#written[slot] = tokens
   }
 
-  /** Blocks are not shared between slots here yet. */
-  adopt(): number {
-    return 0
+  async adopt(slot: number, prefix: PromptPrefix, virtual: number): Promise<number> {
+    await this.#blocks.store()
+    const [pages, begin] = [this.#owned[slot]!, this.#written[slot]!]
+    const count = this.#blocks.follow(slot, { ...prefix, pages, virtual, begin })
+    if (count === 0) return 0
+    const tokens = count * prefix.block
+    await this.reserve(slot, virtual + tokens)
+    await this.#blocks.restore(slot)
+    return tokens
   }
 
   plan(rows: RunRow[]): Run[] {
@@ -79,12 +114,13 @@ export class DeviceKv implements KvStore {
     const last = new Int32Array(batch * group * tokens)
     for (const [b, entry] of rows.entries()) {
       const { slot, length } = entry!.sequence
+      const pages = this.#owned[slot]!
       // Past its end a row reads its own first position, never what an earlier owner of the page left: masked positions
       // weigh 0, and 0 * NaN would still be NaN.
-      read.fill(this.#row(slot, 0), b * width, (b + 1) * width)
-      for (let c = 0; c < length + tokens; c++) read[b * width + c] = this.#row(slot, c)
+      read.fill(this.#pool.row(pages, 0), b * width, (b + 1) * width)
+      for (let c = 0; c < length + tokens; c++) read[b * width + c] = this.#pool.row(pages, c)
       for (let t = 0; t < tokens; t++) {
-        write[b * tokens + t] = this.#row(slot, length + t)
+        write[b * tokens + t] = this.#pool.row(pages, length + t)
         for (let g = 0; g < group; g++) last[(b * group + g) * tokens + t] = length + t
       }
     }
@@ -101,64 +137,38 @@ export class DeviceKv implements KvStore {
       ),
       'kv.last': integers32(last, [batch, 1, group * tokens, 1]),
     }
-    for (const [name, table] of this.#tables) feeds[`cache.${name}`] = table
+    for (const [name, table] of this.#pool.tables) feeds[`cache.${name}`] = table
     return feeds
   }
 
   /** The caches are fetched into the very memory they are fed from. */
   fetches(): Record<string, Ort.Tensor | null> {
     const fetches: Record<string, Ort.Tensor | null> = { logits: null, row_size: null }
-    for (const [name, table] of this.#tables) fetches[`present.${name}`] = table
+    for (const [name, table] of this.#pool.tables) fetches[`present.${name}`] = table
     return fetches
   }
 
-  keep({ rows }: Run, outputs: Record<string, Ort.Tensor>): boolean[] {
+  keep({ rows, tokens }: Run, outputs: Record<string, Ort.Tensor>): boolean[] {
     const size = outputs['row_size']!.data as Float32Array
-    return rows.map((_, b) => Number.isFinite(size[b]))
+    return rows.map((entry, b) => {
+      const { slot, length } = entry!.sequence
+      const finite = Number.isFinite(size[b])
+      if (finite) this.#blocks.note(slot, length + tokens)
+      else this.#blocks.forget(slot)
+      return finite
+    })
   }
 
   /** Nothing to clean: what a sequence left behind is read by nobody before it is written anew. */
-  free(slot: number): void {
-    this.#pages.release(slot)
+  async free(slot: number): Promise<void> {
+    await this.#blocks.store()
+    this.#blocks.forget(slot)
+    this.#pool.give(this.#owned[slot]!)
+    this.#owned[slot] = []
+    this.#written[slot] = 0
   }
 
   async dispose(): Promise<void> {
-    for (const table of this.#tables.values()) table.dispose()
-    this.#tables.clear()
-  }
-
-  /** Rows of one page: its positions for each key head. */
-  get #pageRows(): number {
-    return this.#config.kvHeads * PAGE_TOKENS
-  }
-
-  /** Row of the first key head. */
-  #row(slot: number, position: number): number {
-    const page = this.#pages.of(slot)[Math.floor(position / PAGE_TOKENS)]!
-    return page * this.#pageRows + (position % PAGE_TOKENS)
-  }
-
-  async #grow(pages: number): Promise<void> {
-    const rows = pages * this.#pageRows
-    try {
-      for (let layer = 0; layer < this.#config.layers; layer++)
-        for (const kind of ['k', 'v']) {
-          const name = `${layer}.${kind}`
-          const old = this.#tables.get(name)
-          this.#tables.set(
-            name,
-            old
-              ? await this.#memory.extend(old, rows)
-              : await this.#memory.zeros(rows, this.#config.headDim),
-          )
-        }
-    } catch (cause) {
-      throw new GraftError(
-        'ERR_PROMPT_TOO_LONG',
-        `no device memory for ${pages * PAGE_TOKENS} positions; send less, or start the runner with fewer slots`,
-        { cause },
-      )
-    }
-    this.#pages.grow(pages)
+    this.#pool.dispose()
   }
 }

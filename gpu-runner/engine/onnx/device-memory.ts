@@ -64,21 +64,7 @@ export class DeviceMemory {
       feeds[`${name}.values`] = floats(values(name), [rows.length, table.dims[1]!])
       fetches[`${name}.written`] = table
     }
-    await (await this.#writer(names, tables)).run(feeds, fetches)
-  }
-
-  async dispose(): Promise<void> {
-    await this.#zeros.release()
-    await this.#extend.release()
-    for (const writer of this.#writers.values()) await (await writer).release()
-    this.#writers.clear()
-  }
-
-  #writer(names: string[], tables: ReadonlyMap<string, Ort.Tensor>): Promise<Ort.InferenceSession> {
-    const key = names.join(' ')
-    const known = this.#writers.get(key)
-    if (known) return known
-    const writer = small((m) => {
+    const writer = this.#session(names.join(' '), (m) => {
       m.input('rows', INT32, ['n', 1])
       for (const name of names) {
         const width = tables.get(name)!.dims[1]!
@@ -88,9 +74,52 @@ export class DeviceMemory {
         m.output(`${name}.written`, FLOAT, ['rows', width])
         m.node('ScatterElements', [table, at, values], { axis: 0 }, [`${name}.written`])
       }
-    }, 'in place')
-    this.#writers.set(key, writer)
-    return writer
+    })
+    await (await writer).run(feeds, fetches)
+  }
+
+  /** Copies rows of several tables of one width to other rows of them; no row is both. */
+  async copy(tables: ReadonlyMap<string, Ort.Tensor>, from: number[], to: number[]): Promise<void> {
+    if (from.length === 0) return
+    const names = [...tables.keys()]
+    const feeds: Record<string, Ort.Tensor> = {
+      from: integers32(Int32Array.from(from), [from.length]),
+      to: integers32(Int32Array.from(to), [to.length, 1]),
+    }
+    const fetches: Record<string, Ort.Tensor> = {}
+    for (const [name, table] of tables) {
+      feeds[`${name}.table`] = table
+      fetches[`${name}.written`] = table
+    }
+    const copier = this.#session(`copy ${names.join(' ')}`, (m) => {
+      m.input('from', INT32, ['n'])
+      m.input('to', INT32, ['n', 1])
+      for (const name of names) {
+        const width = tables.get(name)!.dims[1]!
+        const table = m.input(`${name}.table`, FLOAT, ['rows', width])
+        const values = m.node('Gather', [table, 'from'], { axis: 0 })
+        const at = m.node('Expand', ['to', m.integers([1, width])])
+        m.output(`${name}.written`, FLOAT, ['rows', width])
+        m.node('ScatterElements', [table, at, values], { axis: 0 }, [`${name}.written`])
+      }
+    })
+    await (await copier).run(feeds, fetches)
+  }
+
+  async dispose(): Promise<void> {
+    await this.#zeros.release()
+    await this.#extend.release()
+    for (const writer of this.#writers.values()) await (await writer).release()
+    this.#writers.clear()
+  }
+
+  /** A graph that writes in place, made once. */
+  #session(key: string, write: (m: OnnxModel) => void): Promise<Ort.InferenceSession> {
+    const known = this.#writers.get(key)
+    if (known) return known
+    const session = small(write, 'in place')
+    this.#writers.set(key, session)
+    return session
   }
 }
 

@@ -1,83 +1,21 @@
 import { readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
-import type { Engine } from '@graft/runner/engine/engine.ts'
 import { openOnnxEngine } from '@graft/runner/engine/onnx/onnx-engine.ts'
 import { fromHex } from '@graft/sdk/format/digest.ts'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { freshId, type Terms } from './measure.ts'
-import { lowRank, prefix, prompt } from './random-adapters.ts'
-import { TINY, writeTinyCheckpoint } from './tiny-checkpoint.ts'
-
-const BLOCK = 16
-const TOKENS = Array.from({ length: 70 }, (_, t) => (t * 37 + 5) % TINY.vocab)
-const KEYS = ['a', 'ab', 'abc', 'abcd']
-/** Of one block on the tiny base: 2 layers, K and V, 2 key heads, 16 values of 4 bytes a row. */
-const BLOCK_BYTES = 2 * 2 * 2 * BLOCK * 16 * 4
+import { afterAll, expect, test } from 'vitest'
+import { answer, BLOCK, KEYS, promptBlocksContract } from './prompt-blocks.ts'
+import { writeTinyCheckpoint } from './tiny-checkpoint.ts'
 
 const tiny = await writeTinyCheckpoint()
 const checkpoint = await readCheckpoint(tiny.dir)
-const adapters = [lowRank(1), prefix(13), prompt(14)]
-const open = async (options: { prefixBudgetBytes?: number; kvPrecision?: 'fp16' | 'int8' }) => {
-  const engine = await openOnnxEngine({
-    checkpoint,
-    baseDigest: fromHex('b'.repeat(64)),
-    ...options,
-  })
-  for (const adapter of adapters) await engine.load(adapter)
-  return engine
-}
-let engine: Engine
-beforeAll(async () => {
-  engine = await open({})
-})
-afterAll(async () => {
-  await engine?.[Symbol.asyncDispose]()
-  await tiny.remove()
-})
+const baseDigest = fromHex('b'.repeat(64))
+afterAll(() => tiny.remove())
 
-const bits = (logits: Float32Array): string => Buffer.from(logits.slice().buffer).toString('hex')
-
-/** Feeds the prompt in chunks that end where blocks do, then decodes. @returns what was cached and the bits after it */
-async function answer(on: Engine, terms: Terms, keys?: string[], tokens = TOKENS) {
-  const id = freshId()
-  const { cachedTokens } = await on.open(id, terms, keys && { keys, block: BLOCK })
-  const outputs: string[] = []
-  const feed = async (tokenIds: number[]) => {
-    const { rows } = await on.step([{ sequence: id, tokenIds, logits: 'all' }])
-    outputs.push(bits(rows[0]!.logits))
-  }
-  for (let at = cachedTokens; at < tokens.length; at += BLOCK)
-    await feed(tokens.slice(at, at + BLOCK))
-  for (const token of [9, 60, 3]) await feed([token])
-  await on.close(id)
-  return { cachedTokens, outputs }
-}
-
-test.each([
-  ['the base', []],
-  ['a LoRA', [{ digest: adapters[0]!.digest, weight: 1 }]],
-  ['a prefix', [{ digest: adapters[1]!.digest, weight: 1 }]],
-  ['a prompt', [{ digest: adapters[2]!.digest, weight: 1 }]],
-])(
-  'a row of %s goes on from stored blocks with the bits it has without them',
-  async (name, terms) => {
-    const keys = KEYS.map((key) => `${name} ${key}`)
-    const plain = await answer(engine, terms)
-    expect(await answer(engine, terms, keys)).toEqual(plain)
-    const again = await answer(engine, terms, keys)
-    expect(again.cachedTokens).toBe(4 * BLOCK)
-    expect(again.outputs).toEqual(plain.outputs.slice(4))
-    // A prompt that shares two blocks takes these two.
-    const other = [...TOKENS.slice(0, 2 * BLOCK), ...TOKENS.slice(0, 20)]
-    const fork = await answer(engine, terms, [...keys.slice(0, 2), `${name} x`], other)
-    expect(fork.cachedTokens).toBe(2 * BLOCK)
-    expect(fork.outputs).toEqual((await answer(engine, terms, undefined, other)).outputs.slice(2))
-  },
-)
+promptBlocksContract('onnx', (options) => openOnnxEngine({ checkpoint, baseDigest, ...options }))
 
 test.each(['fp16', 'int8'] as const)(
   'stored blocks of %s keys and values give the same bits',
   async (kvPrecision) => {
-    const held = await open({ kvPrecision })
+    const held = await openOnnxEngine({ checkpoint, baseDigest, kvPrecision })
     expect(held.info.kvPrecision).toBe(kvPrecision)
     const plain = await answer(held, [])
     expect(await answer(held, [], KEYS)).toEqual(plain)
@@ -86,49 +24,3 @@ test.each(['fp16', 'int8'] as const)(
     await held[Symbol.asyncDispose]()
   },
 )
-
-test('blocks are kept within the budget, the least recently used go first', async () => {
-  const small = await open({ prefixBudgetBytes: 5 * BLOCK_BYTES })
-  const cached = async (name: string, count: number) =>
-    (
-      await answer(
-        small,
-        [],
-        KEYS.slice(0, count).map((key) => `${name} ${key}`),
-      )
-    ).cachedTokens
-  expect(await cached('one', 3)).toBe(0)
-  expect(await cached('two', 2)).toBe(0)
-  expect(await cached('one', 3)).toBe(3 * BLOCK)
-  // Two more blocks push out those of `two`, which were used before those of `one`.
-  expect(await cached('three', 2)).toBe(0)
-  expect(await cached('one', 3)).toBe(3 * BLOCK)
-  expect(await cached('two', 2)).toBe(0)
-  await small[Symbol.asyncDispose]()
-  const none = await open({ prefixBudgetBytes: 0 })
-  for (let round = 0; round < 2; round++)
-    expect((await answer(none, [], KEYS)).cachedTokens).toBe(0)
-  await none[Symbol.asyncDispose]()
-})
-
-test('a sequence whose values overflow leaves no blocks behind', async () => {
-  const hostile = { ...lowRank(71), digest: fromHex('e'.repeat(64)) }
-  hostile.tensors = new Map(
-    [...hostile.tensors].map(([name, { shape, data }]) => [
-      name,
-      { shape, data: data.map((x) => Math.sign(x) * 3e37) },
-    ]),
-  )
-  await engine.load(hostile)
-  const terms = [{ digest: hostile.digest, weight: 1 }]
-  for (let round = 0; round < 2; round++) {
-    const id = freshId()
-    const prefix = { keys: ['hostile'], block: BLOCK }
-    expect(await engine.open(id, terms, prefix)).toEqual({ cachedTokens: 0 })
-    const { rows } = await engine.step([
-      { sequence: id, tokenIds: TOKENS.slice(0, 20), logits: 'none' },
-    ])
-    expect(rows[0]!.finite).toBe(false)
-    await engine.close(id)
-  }
-})
