@@ -12,7 +12,7 @@ export interface RunCost {
 
 /**
  * Nanoseconds on two cores with AVX-512, from node times of decode steps of the 135M shape with 4-bit weights (B 1 and 16,
- * capacities 128 and 1024). The machine was busy, so they are ratios and no more: a run costs what 130 past positions of
+ * capacities 128 and 1024). The machine was busy, so they are ratios and no more: a run costs what 180 past positions of
  * that shape's 16 rows cost.
  */
 const NS = { weightOfRun: 0.03, weightOfToken: 0.01, pastValue: 0.12 }
