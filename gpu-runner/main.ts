@@ -14,7 +14,7 @@ import { type ServeOptions, serveRunner } from './serve.ts'
 const USAGE = `graft-runner --checkpoint <folder> --registry <url> --state <folder> --id <name> --fleet-key <file>
   [--edge <url>] [--port 8090] [--host 127.0.0.1] [--public-url <url>]
   [--precision fp32|int8|int4|nf4|nf4-exact] [--execution cpu|webgpu] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
-  [--bank-mib 1024] [--bank-precision fp32|fp16|int8] [--host-mib 1024]
+  [--bank-mib 1024] [--bank-precision fp32|fp16|int8] [--host-mib 1024] [--disk-mib 20480]
   [--kv-mib 1024] [--kv-precision fp32|fp16|int8] [--prefix-mib 256] [--merge off|request|auto|<MiB>] [--share-prefixes]
 The fleet key is a private JWK in a file, or in GRAFT_FLEET_KEY.`
 
@@ -36,6 +36,7 @@ const FLAGS = {
   'bank-mib': { type: 'string' },
   'bank-precision': { type: 'string', default: 'fp32' },
   'host-mib': { type: 'string' },
+  'disk-mib': { type: 'string' },
   'kv-mib': { type: 'string' },
   'kv-precision': { type: 'string', default: 'fp32' },
   'prefix-mib': { type: 'string' },
@@ -73,7 +74,7 @@ async function readFleetKey(path: string | undefined): Promise<JsonWebKey> {
 
 /** A whole number, when the flag was given. */
 function wholeNumber(
-  flag: 'slots' | 'threads' | 'bank-mib' | 'host-mib' | 'kv-mib' | 'prefix-mib',
+  flag: 'slots' | 'threads' | 'bank-mib' | 'host-mib' | 'disk-mib' | 'kv-mib' | 'prefix-mib',
   value: string | undefined,
   least = 1,
 ): number | undefined {
@@ -100,6 +101,7 @@ async function parseOptions(args: string[]): Promise<ServeOptions> {
   const threads = wholeNumber('threads', flags.threads)
   const bankMib = wholeNumber('bank-mib', flags['bank-mib'])
   const hostMib = wholeNumber('host-mib', flags['host-mib'])
+  const diskMib = wholeNumber('disk-mib', flags['disk-mib'])
   const kvMib = wholeNumber('kv-mib', flags['kv-mib'])
   const prefixMib = wholeNumber('prefix-mib', flags['prefix-mib'], 0)
   return {
@@ -126,6 +128,7 @@ async function parseOptions(args: string[]): Promise<ServeOptions> {
     limits: {
       sharePrefixes: flags['share-prefixes'],
       ...(hostMib === undefined ? {} : { hostBytes: hostMib * MIB }),
+      ...(diskMib === undefined ? {} : { diskBytes: diskMib * MIB }),
     },
     log: (event) => process.stderr.write(`${JSON.stringify({ at: new Date(), ...event })}\n`),
   }

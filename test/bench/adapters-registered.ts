@@ -6,7 +6,7 @@ import { generateSigningKey } from '@graft/sdk/format/jws.ts'
 import type { AdapterPull } from '@graft/sdk/protocol/runner-api.ts'
 import { type Bench, NOTHING } from './bench.ts'
 import { randomPrompt } from './rows.ts'
-import { median, summary } from './statistics.ts'
+import { median, rounded, summary } from './statistics.ts'
 import { bankBytesOf } from './tiers/bank-bytes.ts'
 import { createCaller, openBenchEngine, openBenchRunner } from './tiers/bench-runner.ts'
 import { createLoraFiles, signedRecord } from './tiers/lora-files.ts'
@@ -156,9 +156,14 @@ export const adaptersRegistered: Bench = {
     const metrics = await readMetrics(runner)
     stopped = true
     await clients
+    // Without a load nothing of what is asked was measured.
+    const measured = median(loads) > 0
     const ratios = rates.registered.map((rate, i) => rate / rates.resident[i]!)
     return {
-      ratio: Number((median(rates.registered) / median(rates.resident)).toPrecision(4)),
+      ratio: measured ? rounded(median(rates.registered) / median(rates.resident)) : null,
+      ...(measured
+        ? {}
+        : { why: 'this machine was too busy: no adapter came in while it was measured' }),
       ratio_by_round: summary(ratios),
       registered_tokens_per_s: summary(rates.registered),
       resident_tokens_per_s: summary(rates.resident),
