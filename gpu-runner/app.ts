@@ -25,7 +25,7 @@ import { createRegistrySource } from './tiers/registry-source.ts'
 import type { TextCodec } from './tokenizer/tokenizer.ts'
 
 export interface RunnerLimits extends SchedulerLimits {
-  /** Verified adapters kept in host memory, downloads under way among them. @default 1 GiB */
+  /** Verified adapters kept in host memory, downloads under way and goldens among them. @default 1 GiB */
   hostBytes: number
   /** Files of the disk tier. @default 20 GiB */
   diskBytes: number
@@ -66,6 +66,8 @@ export interface Runner extends AsyncDisposable {
 }
 
 const GIB = 1024 ** 3
+/** Of host memory, for goldens under way: they are needed once, and a few adapters are proven at a time. */
+const EVIDENCE_SHARE = 1 / 8
 
 /** One base model behind the HTTP surface of sdk/protocol/runner-api.ts. Owns the scheduler, not the engine. */
 export function createRunner(deps: RunnerDeps): Runner {
@@ -73,7 +75,10 @@ export function createRunner(deps: RunnerDeps): Runner {
   const metrics = createMetrics()
   const now = (): number => clock().getTime()
   const disk = createDiskCache(deps.cacheFolder, limits.diskBytes ?? 20 * GIB)
-  const host = createHostCache(limits.hostBytes ?? GIB)
+  const hostBytes = limits.hostBytes ?? GIB
+  const evidenceBytes = Math.floor(hostBytes * EVIDENCE_SHARE)
+  const host = createHostCache(hostBytes - evidenceBytes)
+  const evidence = createHostCache(evidenceBytes, { what: 'the logits of goldens' })
   const scheduler = createScheduler({
     engine,
     now,
@@ -101,6 +106,7 @@ export function createRunner(deps: RunnerDeps): Runner {
       onEvict: () => metrics.count('graft_bank_evictions_total'),
     }),
     host,
+    evidence,
     loader: createLoader(deps.baseTensors),
     admission: createAdmission({ engine: engine.info, disk, key, policy, clock }),
     disk,
@@ -136,7 +142,7 @@ export function createRunner(deps: RunnerDeps): Runner {
   metrics.gauge(
     'graft_host_bytes',
     'Adapters in host memory or on their way.',
-    () => host.usedBytes,
+    () => host.usedBytes + evidence.usedBytes,
   )
   metrics.gauge('graft_disk_bytes', 'Files of the disk tier.', () => disk.usedBytes)
 

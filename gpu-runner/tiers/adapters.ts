@@ -9,7 +9,7 @@ import type { Scheduler } from '../scheduler/scheduler.ts'
 import type { AdapterFacts } from './adapter-facts.ts'
 import type { Bank } from './bank.ts'
 import { type FetchDeps, fetchAdapter, fetchBlob } from './fetch-adapter.ts'
-import type { HostAdapter } from './host-cache.ts'
+import type { HostAdapter, HostCache } from './host-cache.ts'
 import { listDisk } from './list-disk.ts'
 import { rememberer } from './remember.ts'
 import { createScratch } from './scratch.ts'
@@ -45,6 +45,11 @@ export interface Adapters extends AsyncDisposable {
 }
 
 export interface AdaptersDeps extends FetchDeps {
+  /**
+   * Host memory for goldens while they prove an adapter. Apart from the adapters' own: who waits here holds some of
+   * that, and must not wait for others who do the same.
+   */
+  evidence: Pick<HostCache, 'claim'>
   engine: Engine
   scheduler: Scheduler
   bank: Bank
@@ -134,20 +139,25 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
     signal: AbortSignal,
   ): Promise<AdmissionResult> {
     const { digest } = facts
-    const logits = await goldenLogits(facts, pull, signal)
     const requestId = `admission:${pull.label}`
     const { vocab } = engine.info
-    return admission.prove(facts, logits, (tokenIds, adapted, positions) => {
-      const job = {
-        requestId,
-        tenant,
-        adapter: adapted ? digest : null,
-        tokenIds,
-        positions,
-        vocab,
-      }
-      return scorePrompt(scheduler, job, signal)
-    })
+    const claim = await deps.evidence.claim(facts.goldens?.logits.size ?? 0, signal)
+    try {
+      const logits = await goldenLogits(facts, pull, signal)
+      return await admission.prove(facts, logits, (tokenIds, adapted, positions) => {
+        const job = {
+          requestId,
+          tenant,
+          adapter: adapted ? digest : null,
+          tokenIds,
+          positions,
+          vocab,
+        }
+        return scorePrompt(scheduler, job, signal)
+      })
+    } finally {
+      claim.cancel()
+    }
   }
 
   /** @param facts of an adapter that the caller has pinned in the bank */

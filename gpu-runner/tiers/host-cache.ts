@@ -36,9 +36,16 @@ export interface HostCache {
 /** As long as a request waits for the bank; past it another runner is the better place. */
 export const HOST_WAIT_MS = 10_000
 
+export interface HostCacheOptions {
+  /** @default HOST_WAIT_MS */
+  waitMs?: number
+  /** For messages. @default "an adapter" */
+  what?: string
+}
+
 export function createHostCache(
   budgetBytes: number,
-  { waitMs = HOST_WAIT_MS }: { waitMs?: number } = {},
+  { waitMs = HOST_WAIT_MS, what = 'an adapter' }: HostCacheOptions = {},
 ): HostCache {
   const budget = new ByteBudget<Digest>(budgetBytes)
   const held = new Map<Digest, HostAdapter>()
@@ -59,7 +66,7 @@ export function createHostCache(
     if (bytes > budgetBytes)
       throw new GraftError(
         'ERR_BANK_FULL',
-        expected('an adapter in host memory', `at most ${budgetBytes} bytes`, bytes),
+        expected(`${what} in host memory`, `at most ${budgetBytes} bytes`, bytes),
       )
     if (waiting.length === 0 && take(bytes)) return
     await new Promise<void>((resolve, reject) => {
@@ -86,7 +93,7 @@ export function createHostCache(
           leave(
             new GraftError(
               'ERR_BANK_FULL',
-              `all ${budgetBytes} bytes of host memory are taken by adapters in use or on their way; try again shortly`,
+              `all ${budgetBytes} bytes of host memory for ${what} are in use or on their way; try again shortly`,
               { retryAfter: 1 },
             ),
           ),

@@ -410,6 +410,20 @@ describe('admission', () => {
     )
   })
 
+  it('takes no more memory for goldens than there is for them', async () => {
+    const a = await add(4)
+    const small = await startTestRunner({
+      registry: t.registry,
+      // An eighth is for goldens, and these take more than 800 bytes.
+      deps: { limits: { hostBytes: 6_400 } },
+    })
+    others.push(small)
+    await expect(small.frames({ adapters: [pull(a)] })).rejects.toMatchObject(
+      refusal('ERR_BANK_FULL', /the logits of goldens in host memory must be "?at most 800 bytes/),
+    )
+    expect(t.registry.asked.filter((path) => path.startsWith('/v1/blobs'))).toHaveLength(1)
+  })
+
   it('without goldens refuses, unless the policy allows what is unproven', async () => {
     const a = await add(4, { goldenShift: null })
     await expect(t.frames({ adapters: [pull(a)] })).rejects.toMatchObject(
