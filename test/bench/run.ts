@@ -14,6 +14,7 @@ import { switchSets } from './switch.ts'
 import { unused } from './unused.ts'
 import { vsLlamaCpp } from './vs-llama-cpp.ts'
 import { vsTransformersJs } from './vs-transformers-js.ts'
+import { webgpu } from './webgpu.ts'
 
 const BENCHES: Record<string, Bench> = {
   'adapters-distinct': adaptersDistinct,
@@ -29,6 +30,7 @@ const BENCHES: Record<string, Bench> = {
   unused,
   'vs-llama-cpp': vsLlamaCpp,
   'vs-transformers-js': vsTransformersJs,
+  webgpu,
 }
 
 const usage = (): string =>
