@@ -21,6 +21,8 @@ const RANK = 16
 const PROMPT = 100
 const OUTPUT = 64
 const THREADS = 2
+/** Tokens of an answer that only warms up. */
+const WARM_UP = 4
 /** Positions of one sequence in llama.cpp: prompt and answer, in its own multiples of 256. */
 const CONTEXT = 256
 
@@ -56,6 +58,7 @@ export const vsLlamaCpp: Bench = {
       sixteen: await llama.openContext(ROWS, CONTEXT, loraFile),
       base: await llama.openContext(ROWS, CONTEXT, null),
       one: await llama.openContext(1, CONTEXT, loraFile),
+      oneBase: await llama.openContext(1, CONTEXT, null),
     }
     progress('llama.cpp has the base and one adapter')
     const engine = stack.use(await openRandomEngine(checkpoint, { slots: ROWS, threads: THREADS }))
@@ -66,20 +69,35 @@ export const vsLlamaCpp: Bench = {
     const nobody: null[] = Array(ROWS).fill(null)
     progress(`Graft has the base and ${ROWS} adapters`)
 
-    const ask = (rows: (LoadedAdapter | null)[], requests: Request[], mode: Mode) =>
-      askGraft(graft, requests, rows, mode, OUTPUT)
+    const ask = (
+      rows: (LoadedAdapter | null)[],
+      requests: Request[],
+      mode: Mode,
+      output: number = OUTPUT,
+    ) => askGraft(graft, requests, rows, mode, output)
     const ms: Record<string, number[]> = {}
     const note = (arm: string, value: number) => (ms[arm] ??= []).push(value)
     const agreement = { same_first_token: 0, of: 0, same_prefix_tokens: [] as number[] }
 
-    const sixteen = async (round: number, mode: Mode) => {
-      const requests = requestsOf(round, ROWS)
-      const arms: [string, () => Promise<Answer[]>][] = [
-        ['graft_mixed', () => ask(own, requests, mode)],
-        ['llama_one_adapter', () => peer.sixteen.ask(requests, mode, OUTPUT)],
-        ['graft_base', () => ask(nobody, requests, mode)],
-        ['llama_base', () => peer.base.ask(requests, mode, OUTPUT)],
+    const armsOfSixteen = (
+      requests: Request[],
+      mode: Mode,
+      output: number,
+    ): [string, () => Promise<Answer[]>][] => {
+      const adapted: [string, () => Promise<Answer[]>][] = [
+        ['graft_mixed', () => ask(own, requests, mode, output)],
+        ['llama_one_adapter', () => peer.sixteen.ask(requests, mode, output)],
       ]
+      // A quick run has time for one arm of the base on either side.
+      if (quick && mode === 'top-p') return adapted
+      return [
+        ...adapted,
+        ['graft_base', () => ask(nobody, requests, mode, output)],
+        ['llama_base', () => peer.base.ask(requests, mode, output)],
+      ]
+    }
+    const sixteen = async (round: number, mode: Mode) => {
+      const arms = armsOfSixteen(requestsOf(round, ROWS), mode, OUTPUT)
       if (round % 2 === 1) arms.reverse()
       const answers: Record<string, Answer[]> = {}
       for (const [arm, run] of arms) {
@@ -102,6 +120,8 @@ export const vsLlamaCpp: Bench = {
       const arms: [string, () => Promise<Answer[]>][] = [
         ['graft', () => ask([own[0]!], requests, 'greedy')],
         ['llama', () => peer.one.ask(requests, 'greedy', OUTPUT)],
+        ['graft_base', () => ask([null], requests, 'greedy')],
+        ['llama_base', () => peer.oneBase.ask(requests, 'greedy', OUTPUT)],
       ]
       if (round % 2 === 1) arms.reverse()
       const answers: Record<string, Answer[]> = {}
@@ -114,9 +134,12 @@ export const vsLlamaCpp: Bench = {
       compare(answers['graft']!, answers['llama']!)
     }
 
+    // Fills caches and compiles what runs first; a few tokens do for the arms of 16.
     await single(-1)
-    for (const arm of Object.keys(ms)) ms[arm] = []
-    const singles = quick ? 5 : 12
+    for (const [, run] of armsOfSixteen(requestsOf(999, ROWS), 'top-p', WARM_UP)) await run()
+    for (const arm of Object.keys(ms)) delete ms[arm]
+    progress('warm')
+    const singles = quick ? 4 : 12
     for (let round = 0; round < singles; round++) await single(round)
     progress(`${singles} single requests`)
     const rounds = quick ? 1 : 5
@@ -135,10 +158,16 @@ export const vsLlamaCpp: Bench = {
       single_decode: speedRatio(ms['llama_decode']!, ms['graft_decode']!).ratio,
       single_prefill: speedRatio(ms['llama_prefill']!, ms['graft_prefill']!).ratio,
       mixed_16_by_sampling: mixed,
-      base_16: {
-        greedy: speedRatio(ms['llama_base.greedy']!, ms['graft_base.greedy']!).ratio,
-        'top-p': speedRatio(ms['llama_base.top-p']!, ms['graft_base.top-p']!).ratio,
+      single_base: {
+        decode: speedRatio(ms['llama_base_decode']!, ms['graft_base_decode']!).ratio,
+        prefill: speedRatio(ms['llama_base_prefill']!, ms['graft_base_prefill']!).ratio,
       },
+      base_16: Object.fromEntries(
+        (['greedy', 'top-p'] as const).flatMap((mode) => {
+          const theirs = ms[`llama_base.${mode}`]
+          return theirs ? [[mode, speedRatio(theirs, ms[`graft_base.${mode}`]!).ratio]] : []
+        }),
+      ),
       tokens_per_s: tokensPerSecond(ms),
       ms: Object.fromEntries(Object.entries(ms).map(([arm, values]) => [arm, summary(values)])),
       same_weights_check: agreement,
