@@ -19,7 +19,7 @@ interface Runs {
 }
 
 /** Inputs and outputs of the graph, both forms, that hold keys or values. */
-const KV = /^(past|new|cache|present)\.\d+\.[kv]$/
+const KV = /^((past|cache|present)\.\d+\.[kv](\.scale)?|new)$/
 
 /**
  * Watches onnxruntime itself: what is fed from the host's memory goes to the device, what is fetched into it comes back.
