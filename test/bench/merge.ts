@@ -56,7 +56,7 @@ export const merge: Bench = {
       const bits = await sampleBits(engine, [null, hot, other])
       progress('base, adapters and rows ready')
 
-      const cycles = quick ? 2 : 10
+      const cycles = quick ? 1 : 10
       const builds: number[] = []
       const slowdowns: number[] = []
       let exact = true
@@ -75,7 +75,7 @@ export const merge: Bench = {
         Object.fromEntries(
           Object.entries(arms).map(([name, rows]) => [name, () => timed(rows.step)]),
         ),
-        { warmUp: 2, least: 7, most: 40, seconds: quick ? 12 : 90 },
+        { warmUp: 2, least: 7, most: 40, seconds: quick ? 10 : 90 },
       )
       for (const rows of Object.values(arms)) await rows.close()
       await engine.unmerge(hot.digest)

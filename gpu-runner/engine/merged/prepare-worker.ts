@@ -8,8 +8,8 @@ import { failureOf } from '../thread/failure.ts'
 import { mergedCheckpoint } from './merged-checkpoint.ts'
 import type { PrepareReply, PrepareTask } from './prepare-messages.ts'
 
-/** A tenth of a core that serving wants as well, all of one that it leaves idle. */
-const LOW_PRIORITY = 10
+/** Nice value: a quarter of a core that serving wants as well, all of one that it leaves idle. */
+const LOW_PRIORITY = 5
 
 const { checkpointDir, precision, execution, adapter, folder } = workerData as PrepareTask
 const reply = (message: PrepareReply): void => parentPort!.postMessage(message)
