@@ -60,24 +60,25 @@ export function addLowRank(
   const [pages] = pageDims(kind)
   const input = (name: string) => `${kind}.pages.${name}`
   const a = m.input(`${key}.A`, FLOAT, [pages, 1, group.in, parts * PAGE_RANK])
-  const read = m.node('Gather', [x, input('tokens')], { axis: 0 })
-  let z = m.node('Where', [input('valid'), m.node('MatMul', [read, a]), zero])
-  if (parts > 1) {
-    const rows = m.node('Reshape', [z, m.integers([-1, PAGE_RANK])])
-    z = m.node('Gather', [rows, input('parts')], { axis: 0 })
-  }
   const single = chunks === 1
   const b = m.input(
     `${key}.B`,
     FLOAT,
     single ? [pages, 1, PAGE_RANK, chunk] : [pages, 1, chunks, PAGE_RANK, chunk],
   )
-  const update = m.node('MatMul', [z, b])
+  const read = m.node('Gather', [x, input('tokens')], { axis: 0 })
+  const shrunk = m.node('MatMul', [read, a])
+  const expand = (z: string): string => {
+    if (parts === 1) return m.node('MatMul', [z, b])
+    const rows = m.node('Reshape', [z, m.integers([-1, PAGE_RANK])])
+    return m.node('MatMul', [m.node('Gather', [rows, input('parts')], { axis: 0 }), b])
+  }
   const add = (target: string, where: string, values: string) =>
     m.node('ScatterND', [target, input(where), values], { reduction: 'add' })
-  const direct = (target: string) => add(target, 'put', update)
+  const direct = (target: string) => add(target, 'put', expand(shrunk))
   const sums = (target: string) => {
-    const rows = m.node('Reshape', [update, m.integers([-1, chunk])])
+    const updates = expand(m.node('Where', [input('valid'), shrunk, zero]))
+    const rows = m.node('Reshape', [updates, m.integers([-1, chunk])])
     const terms = m.node('Gather', [rows, input('sum')], { axis: 0 })
     const sum = m.node('ReduceSum', [terms, m.integers([1])], { keepdims: 0 })
     return add(target, 'put_sums', sum)
