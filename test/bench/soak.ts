@@ -20,6 +20,8 @@ const RUNNER_ID = 'soaked'
 /** The catalogue is several times the bank, and more than the bank and the host memory together. */
 const BANK_MIB = 24
 const HOST_MIB = 32
+/** Full after the warm-up: until its budget is reached, the store of prompt blocks grows as it should. */
+const PREFIX_MIB = 16
 /** Share of the run in which caches and heaps still fill. */
 const WARM_UP = 0.25
 
@@ -60,6 +62,7 @@ async function soak({ minutes, rate, seed, bound }: SoakOptions): Promise<number
       policy: 'allow-unproven',
       'bank-mib': String(BANK_MIB),
       'host-mib': String(HOST_MIB),
+      'prefix-mib': String(PREFIX_MIB),
     },
     (line) => say(`runner: ${line}`),
   )
