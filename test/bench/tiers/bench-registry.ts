@@ -25,11 +25,11 @@ export async function openBenchRegistry(
   const code = crypto.randomUUID()
   const script = new URL('./registry-process.ts', import.meta.url).pathname
   const child = spawn(process.execPath, [script, folder, code], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
   })
   const ended = once(child, 'exit')
   stack.defer(async () => {
-    child.kill('SIGTERM')
+    child.stdin.end()
     await ended
   })
   const url = await Promise.race([

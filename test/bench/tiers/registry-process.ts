@@ -11,7 +11,9 @@ const server = await listen(registry.app, {
   advice: 'free one',
 })
 process.stdout.write(`${server.url}\n`)
-process.on('SIGTERM', async () => {
+// The bench that started it holds this end: also when it is killed, nothing is left running.
+process.stdin.resume()
+process.stdin.on('close', async () => {
   await server.drain(100)
   await registry.close()
 })
