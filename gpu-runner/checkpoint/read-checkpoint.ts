@@ -36,6 +36,15 @@ export function bandsOf(
   return checkpoint.bands?.(name, shape) ?? [checkpoint.f32(name, shape)]
 }
 
+/**
+ * The checkpoint with another f32. Rows at a time come from it too: taken over from the checkpoint they would be the old
+ * weights.
+ */
+export function withF32(checkpoint: Checkpoint, f32: Checkpoint['f32']): Checkpoint {
+  const { bands: _, ...rest } = checkpoint
+  return { ...rest, f32 }
+}
+
 /** Of one band, in f32. */
 const BAND_BYTES = 8 * 2 ** 20
 

@@ -1,4 +1,4 @@
-import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import { type Checkpoint, withF32 } from '../../checkpoint/read-checkpoint.ts'
 import { PRECISIONS, type Precision } from './precisions.ts'
 import { floatsOf, nf4Of } from './quantise/nf4-weights.ts'
 import { linearSites } from './sites.ts'
@@ -11,11 +11,8 @@ export function heldCheckpoint(checkpoint: Checkpoint, precision: Precision): Ch
   const { name } = PRECISIONS[precision].linears
   if (name !== 'nf4' && name !== 'nf4-planes') return checkpoint
   const linears = new Set(linearSites(checkpoint.config).map(({ path }) => `${path}.weight`))
-  return {
-    ...checkpoint,
-    f32: (tensor, shape) => {
-      const w = checkpoint.f32(tensor, shape)
-      return linears.has(tensor) ? floatsOf(nf4Of(w)) : w
-    },
-  }
+  return withF32(checkpoint, (tensor, shape) => {
+    const w = checkpoint.f32(tensor, shape)
+    return linears.has(tensor) ? floatsOf(nf4Of(w)) : w
+  })
 }

@@ -1,5 +1,5 @@
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
-import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import { bandsOf, type Checkpoint, withF32 } from '../../checkpoint/read-checkpoint.ts'
 import type { LoadedAdapter } from '../engine.ts'
 import { linearSites } from '../graph/sites.ts'
 import { mergeLinear, type Take } from './merge-linear.ts'
@@ -22,22 +22,22 @@ export function mergedCheckpoint(base: Checkpoint, adapter: LoadedAdapter): Chec
     name.endsWith('.bias') && !biased.has(name)
       ? new Float32Array(shape[0]!)
       : base.f32(name, shape)
-  return {
-    ...base,
-    config,
-    f32(name, shape) {
-      const change = changes.get(name)
-      if (!change) return own(name, shape)
-      if (change.shape.join() !== shape.join())
-        throw new GraftError(
-          'ERR_TENSOR_SHAPE',
-          expected(`shape of ${name}`, `[${shape}]`, change.shape),
-        )
-      return finite(
-        name,
-        mergeTensor(change, () => own(name, shape), take),
+  const f32 = (name: string, shape: number[]): Float32Array => {
+    const change = changes.get(name)
+    if (!change) return own(name, shape)
+    if (change.shape.join() !== shape.join())
+      throw new GraftError(
+        'ERR_TENSOR_SHAPE',
+        expected(`shape of ${name}`, `[${shape}]`, change.shape),
       )
-    },
+    return finite(
+      name,
+      mergeTensor(change, () => own(name, shape), take),
+    )
+  }
+  return {
+    ...withF32({ ...base, config }, f32),
+    bands: (name, shape) => (changes.has(name) ? [f32(name, shape)] : bandsOf(base, name, shape)),
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { OPERATIONS, type OperationKind } from '@graft/sdk/format/operations.ts'
-import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import { type Checkpoint, withF32 } from '../../checkpoint/read-checkpoint.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
 import { assertRow, assertSum, isComposable, needsWholePrompt } from '../rules.ts'
@@ -183,12 +183,9 @@ const bytesOf = (adapter: LoadedAdapter): number =>
 /** Weights are asked for at every position: converts each once. */
 function remembered(checkpoint: Checkpoint): Checkpoint {
   const known = new Map<string, Float32Array>()
-  return {
-    ...checkpoint,
-    f32(name, shape) {
-      const value = known.get(name) ?? checkpoint.f32(name, shape)
-      known.set(name, value)
-      return value
-    },
-  }
+  return withF32(checkpoint, (name, shape) => {
+    const value = known.get(name) ?? checkpoint.f32(name, shape)
+    known.set(name, value)
+    return value
+  })
 }

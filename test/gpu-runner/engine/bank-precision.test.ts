@@ -98,7 +98,7 @@ describe.skipIf(absent)('a bank below fp32', () => {
     }
     for (const [precision, { info }] of engines) {
       expect(info.bankPrecision).toBe(precision)
-      expect(info.build).toContain(`fp32-${precision}-cpu`)
+      expect(info.build).toContain(`+fp32-${precision}-kv-`)
     }
   })
 })
