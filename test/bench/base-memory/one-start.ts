@@ -5,8 +5,6 @@ import { fromHex } from '@graft/sdk/format/digest.ts'
 
 /** Bytes, but for ms. */
 export interface Memory {
-  /** Before a base is opened. */
-  without: number
   resident: number
   peak: number
   ms: number
@@ -20,7 +18,6 @@ function status(field: 'VmRSS' | 'VmHWM'): number {
 }
 
 const [checkpointDir, precision, preparedDir] = process.argv.slice(2) as [string, string, string]
-const without = status('VmRSS')
 const begin = performance.now()
 const engine = await openEngine({
   checkpointDir,
@@ -34,6 +31,6 @@ const tokenIds = Array.from({ length: 64 }, (_, i) => i)
 await engine.step([{ sequence: 1, tokenIds, logits: 'last' }])
 const ms = performance.now() - begin
 for (let i = 0; i < 8; i++) await engine.step([{ sequence: 1, tokenIds: [i], logits: 'last' }])
-const memory: Memory = { without, resident: status('VmRSS'), peak: status('VmHWM'), ms }
+const memory: Memory = { resident: status('VmRSS'), peak: status('VmHWM'), ms }
 await engine[Symbol.asyncDispose]()
 console.log(JSON.stringify(memory))
