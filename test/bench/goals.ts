@@ -49,6 +49,8 @@ export const GOALS: readonly GoalRow[] = [
   row('mixed-methods', 'ratio', 'LoRA, DoRA, IA3, bottleneck, base rows / LoRA rows', {
     least: 0.9,
   }),
+  row('base-memory', 'resident', 'a prepared base in memory / its weights', { most: 1.5 }),
+  row('base-memory', 'peak', 'the same at its most, first start', { most: 1.6 }),
   row('nf4', 'memory_ratio', 'weights, absmax, embeddings / fp32', { most: 0.2 }),
   row('nf4', 'nll_delta', 'nats per token over fp32', null),
   row('nf4', 'speed_vs_q4', 'NF4 / 4-bit blocks', { least: 0.5 }),
