@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { closeSync, createReadStream, fsyncSync, openSync, writeSync } from 'node:fs'
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { GraftError } from '@graft/sdk/format/errors.ts'
@@ -42,14 +42,16 @@ export class PreparedWeights implements WeightFile {
     )
     this.#writing = null
     if (index) return
-    const path = join(folder, `${WEIGHTS}.${process.pid}.tmp`)
+    const path = temporary(join(folder, WEIGHTS))
     this.#writing = { file: openSync(path, 'w'), path, hash: createHash('sha256'), used: 0 }
   }
 
   /** Opens what is prepared there, or begins to prepare. A file that is not what its index says is made anew. */
   static async open(folder: string): Promise<PreparedWeights> {
     await mkdir(folder, { recursive: true })
-    return new PreparedWeights(folder, await readIndex(folder))
+    const index = await readIndex(folder)
+    if (!index) await removeAbandoned(folder)
+    return new PreparedWeights(folder, index)
   }
 
   get complete(): boolean {
@@ -114,10 +116,30 @@ export class PreparedWeights implements WeightFile {
   }
 }
 
+/** Another thread of this process may be writing the same file. */
+const temporary = (path: string): string => `${path}.${process.pid}-${randomUUID()}.tmp`
+
+/** What processes that are no more were writing. */
+async function removeAbandoned(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const pid = Number(/\.(\d+)-[\da-f-]+\.tmp$/.exec(name)?.[1])
+    if (pid > 0 && !isAlive(pid)) await rm(join(folder, name), { force: true })
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (e) {
+    return (e as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
 async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`
-  await writeFile(temporary, content, { flush: true })
-  await rename(temporary, path)
+  const beside = temporary(path)
+  await writeFile(beside, content, { flush: true })
+  await rename(beside, path)
 }
 
 async function readIndex(folder: string): Promise<Index | null> {

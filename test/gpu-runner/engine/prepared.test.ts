@@ -74,6 +74,23 @@ describe('a prepared base', () => {
     expect(await answers(await open())).toEqual(first)
   })
 
+  test('may be made by two engines at once', async () => {
+    const [first, second] = await Promise.all([open(), open()])
+    expect(await answers(first)).toEqual(await answers(second))
+    expect((await readdir(await folder())).filter((name) => name.endsWith('.tmp'))).toEqual([])
+  })
+
+  test('takes away what a process that is no more was writing, and nothing of others', async () => {
+    await (await open())[Symbol.asyncDispose]()
+    await rm(join(await folder(), 'index.json'))
+    const [gone, alive] = [2 ** 22 + 1, process.pid].map(
+      (pid) => `weights.bin.${pid}-00000000-0000-0000-0000-000000000000.tmp`,
+    )
+    for (const name of [gone!, alive!]) await writeFile(join(await folder(), name), 'half')
+    await (await open())[Symbol.asyncDispose]()
+    expect((await readdir(await folder())).filter((name) => name.endsWith('.tmp'))).toEqual([alive])
+  })
+
   test('that was left half made is not read', async () => {
     const first = await answers(await open())
     await rm(join(await folder(), 'index.json'))
