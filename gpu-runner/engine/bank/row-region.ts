@@ -1,8 +1,8 @@
 import { type RowRange, type RowTables, Writes } from './writes.ts'
 
 /**
- * Rows of several keyed tables that belong together: the ranks of one adapter at every site. Rows in use are always
- * the first `used` rows of every table, so that a graph input is a view and ranks mix without padding to the largest.
+ * Rows of several keyed tables that belong together: those of one adapter's bottlenecks at every place, its output head.
+ * Rows in use are always the first `used` rows of every table, so that a graph input is a view.
  * Memory is shared, so that another thread may fill it.
  */
 export class RowRegion implements RowTables {

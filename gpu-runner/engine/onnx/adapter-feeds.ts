@@ -3,28 +3,12 @@ import type { RowTables } from '../bank/writes.ts'
 import { GROUP_KINDS } from '../graph/linear-groups.ts'
 import { VECTOR_SIDES, vectorsName } from '../graph/row-vectors.ts'
 import { VARIANTS, type Variant } from '../graph/variants.ts'
-import type { BankTables } from './bank-tables.ts'
+import type { AdapterRun, Feeds } from './adapter-run.ts'
 import { bottleneckFeeds } from './bottleneck-feeds.ts'
 import { bottleneckPageFeeds } from './bottleneck-page-feeds.ts'
-import { flags, longs, type Ort } from './ort.ts'
+import { flags, longs } from './ort.ts'
 import { ownFeeds } from './own-feeds.ts'
 import { pageFeeds } from './page-feeds.ts'
-import type { Sequence } from './sequence.ts'
-
-type Feeds = Record<string, Ort.Tensor>
-
-/** What adapter inputs are made of. */
-export interface AdapterRun {
-  bank: AdapterBank
-  variant: Variant
-  /** [B] open sequences, null for a gap that only fills the view. */
-  rows: (Sequence | null)[]
-  /** T of each row. */
-  tokens: number
-  /** Fewest rows of an input. */
-  least: 0 | 1
-  tables: BankTables
-}
 
 /** Adapter inputs of runs. Step after step decodes the same rows: what the last runs were given is kept. */
 export class AdapterFeeds {
@@ -33,7 +17,7 @@ export class AdapterFeeds {
 
   /** @param takeRows [P] the row of each position whose logits are asked for */
   of(run: AdapterRun, takeRows: number[]): Feeds {
-    const { bank, variant, rows, tokens, least, tables } = run
+    const { bank, variant, rows, tokens } = run
     // Views of memory that the bank has left would keep it.
     if (this.#revision !== bank.revision) this.#last.clear()
     this.#revision = bank.revision
@@ -45,30 +29,20 @@ export class AdapterFeeds {
       this.#last.set(key, feeds)
     }
     if (!VARIANTS[variant].heads) return feeds
-    return { ...feeds, ...headFeeds(bank, rows, takeRows, least, tables) }
+    return { ...feeds, ...headFeeds(run, takeRows) }
   }
 }
 
 /** Runs of one step that decode: one for each capacity of the cache and each stretch of slots. */
 const KEPT = 8
 
-function feedsOf({ bank, variant, rows, tokens, least, tables }: AdapterRun): Feeds {
-  const feeds: Feeds = {}
-  const { lowRank, rich, own, partInputs } = VARIANTS[variant]
-  if (lowRank) Object.assign(feeds, pageFeeds(bank, rows, tokens, least, tables))
-  if (rich)
-    Object.assign(
-      feeds,
-      vectorFeeds(bank, rows, tokens, partInputs, least, tables),
-      bottleneckPageFeeds(bank, rows, tokens, least, tables),
-    )
-  if (own)
-    Object.assign(
-      feeds,
-      ownFeeds(bank, rows, tokens, least, tables),
-      bottleneckFeeds(bank, rows, tokens, least, tables),
-    )
-  return feeds
+function feedsOf(run: AdapterRun): Feeds {
+  const { lowRank, rich, own } = VARIANTS[run.variant]
+  return {
+    ...(lowRank ? pageFeeds(run) : {}),
+    ...(rich ? { ...vectorFeeds(run), ...bottleneckPageFeeds(run) } : {}),
+    ...(own ? { ...ownFeeds(run), ...bottleneckFeeds(run) } : {}),
+  }
 }
 
 /** Tables of the bank that runs of the variant read by `tables.rows`. */
@@ -82,14 +56,8 @@ export function tablesRead(bank: AdapterBank, variant: Variant): RowTables[] {
   ]
 }
 
-function vectorFeeds(
-  bank: AdapterBank,
-  rows: (Sequence | null)[],
-  tokens: number,
-  partInputs: boolean,
-  least: 0 | 1,
-  tables: BankTables,
-): Feeds {
+function vectorFeeds({ bank, variant, rows, tokens, least, tables }: AdapterRun): Feeds {
+  const { partInputs } = VARIANTS[variant]
   const { vectors } = bank
   const feeds: Feeds = {}
   for (const kind of GROUP_KINDS)
@@ -124,13 +92,7 @@ function vectorFeeds(
 }
 
 /** takeRows [P]: the row that each position asked for belongs to. */
-function headFeeds(
-  bank: AdapterBank,
-  rows: (Sequence | null)[],
-  takeRows: number[],
-  least: 0 | 1,
-  tables: BankTables,
-): Feeds {
+function headFeeds({ bank, rows, least, tables }: AdapterRun, takeRows: number[]): Feeds {
   const region = bank.heads
   const heads = Math.max(region.used, least)
   const positions = Math.max(takeRows.length, least)

@@ -1,4 +1,4 @@
-import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
+import { ownerOf } from '../bank/adapter-bank.ts'
 import { GRAPH_ACTIVATIONS } from '../graph/activations.ts'
 import {
   bottleneckKeys,
@@ -7,20 +7,11 @@ import {
   OWN_VECTORS,
   PLACEMENTS,
 } from '../graph/bottleneck-keys.ts'
-import type { BankTables } from './bank-tables.ts'
-import { flags, longs, type Ort } from './ort.ts'
-import type { Sequence } from './sequence.ts'
-
-type Feeds = Record<string, Ort.Tensor>
+import type { AdapterRun, Feeds } from './adapter-run.ts'
+import { flags, longs } from './ort.ts'
 
 /** Inputs of a run's bottlenecks that are not plain; see graph/bottleneck-site.ts. */
-export function bottleneckFeeds(
-  bank: AdapterBank,
-  rows: (Sequence | null)[],
-  tokens: number,
-  least: 0 | 1,
-  tables: BankTables,
-): Feeds {
+export function bottleneckFeeds({ bank, rows, tokens, least, tables }: AdapterRun): Feeds {
   const { bottlenecks: region, bottleneckOwn: table, config } = bank
   const users = rows.flatMap((row, b) => {
     const term = row?.binding.terms[0]

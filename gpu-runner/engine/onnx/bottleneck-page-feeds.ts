@@ -3,21 +3,13 @@ import type { BottleneckReads } from '../bank/compiled-adapter.ts'
 import { GRAPH_ACTIVATIONS } from '../graph/activations.ts'
 import { PLACEMENTS, type Placement } from '../graph/bottleneck-keys.ts'
 import { PAGE_RANK } from '../graph/low-rank-pages.ts'
-import type { BankTables } from './bank-tables.ts'
-import { flags, type Ort } from './ort.ts'
+import type { AdapterRun, Feeds } from './adapter-run.ts'
+import { flags } from './ort.ts'
 import { placesOf, type Readers, readerFeeds, readers, sumFeeds } from './page-readers.ts'
 import type { Sequence } from './sequence.ts'
 
-type Feeds = Record<string, Ort.Tensor>
-
 /** Inputs of the bottlenecks that are pages; see graph/bottleneck-pages.ts. */
-export function bottleneckPageFeeds(
-  bank: AdapterBank,
-  rows: (Sequence | null)[],
-  tokens: number,
-  least: 0 | 1,
-  tables: BankTables,
-): Feeds {
+export function bottleneckPageFeeds({ bank, rows, tokens, least, tables }: AdapterRun): Feeds {
   const feeds: Feeds = {}
   for (const place of PLACEMENTS) {
     const users = usersOf(bank, rows, place)

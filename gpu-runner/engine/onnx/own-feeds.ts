@@ -2,23 +2,16 @@ import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
 import type { RowRegion } from '../bank/row-region.ts'
 import type { VectorTable } from '../bank/vector-table.ts'
 import { linearSites } from '../graph/sites.ts'
+import type { AdapterRun, Feeds } from './adapter-run.ts'
 import type { BankTables } from './bank-tables.ts'
-import { flags, floats, longs, type Ort } from './ort.ts'
+import { flags, floats, longs } from './ort.ts'
 import type { Sequence } from './sequence.ts'
-
-type Feeds = Record<string, Ort.Tensor>
 
 /**
  * Inputs of own norms, shifts and linears; see graph/own-tensors.ts. What no row has is one place that nobody reads,
  * since its branch is off.
  */
-export function ownFeeds(
-  bank: AdapterBank,
-  rows: (Sequence | null)[],
-  tokens: number,
-  least: 0 | 1,
-  tables: BankTables,
-): Feeds {
+export function ownFeeds({ bank, rows, tokens, least, tables }: AdapterRun): Feeds {
   const { norms, shifts } = bank.own
   return {
     ...entryFeeds('norms', norms, rows, tokens, tables),

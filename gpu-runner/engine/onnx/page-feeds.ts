@@ -2,21 +2,14 @@ import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
 import type { PageRange, PageRegion } from '../bank/page-region.ts'
 import { chunkParts, GROUP_KINDS, type LinearGroup } from '../graph/linear-groups.ts'
 import { PAGE_RANK } from '../graph/low-rank-pages.ts'
+import type { AdapterRun, Feeds } from './adapter-run.ts'
 import type { BankTables } from './bank-tables.ts'
-import { longs, type Ort } from './ort.ts'
+import { longs } from './ort.ts'
 import { placesOf, type Readers, readerFeeds, readers, sumFeeds } from './page-readers.ts'
 import type { Sequence } from './sequence.ts'
 
-type Feeds = Record<string, Ort.Tensor>
-
 /** Low-rank inputs of one run; see graph/low-rank-pages.ts for their meaning. */
-export function pageFeeds(
-  bank: AdapterBank,
-  rows: (Sequence | null)[],
-  tokens: number,
-  least: 0 | 1,
-  tables: BankTables,
-): Feeds {
+export function pageFeeds({ bank, rows, tokens, least, tables }: AdapterRun): Feeds {
   const feeds: Feeds = {}
   for (const kind of GROUP_KINDS) {
     const region = bank.pages[kind]
