@@ -16,59 +16,53 @@ function builder(number: number) {
     tensors: new Map(),
   }
   let seed = number * SEEDS
+  /** Values around `mean`. @returns the name */
+  const tensor = (name: string, shape: number[], spread: number, mean = 0): string => {
+    const data = seededUniform(
+      ++seed,
+      shape.reduce((a, b) => a * b, 1),
+      spread,
+    )
+    if (mean !== 0) for (let i = 0; i < data.length; i++) data[i]! += mean
+    adapter.tensors.set(name, { shape, data })
+    return name
+  }
+  /** B A of one linear. */
+  const update = (site: string, inner: number, out: number, rank: number) => ({
+    site,
+    in: inner,
+    out,
+    rank,
+    scale: '1',
+    slots: {
+      A: tensor(`${site}.A`, [rank, inner], 1 / Math.sqrt(inner)),
+      B: tensor(`${site}.B`, [out, rank], 0.2),
+    },
+  })
   return {
     adapter,
     add: (operation: Operation) => adapter.operations.push(operation),
-    /** Values around `mean`. @returns the name */
-    tensor(name: string, shape: number[], spread: number, mean = 0): string {
-      const data = seededUniform(
-        ++seed,
-        shape.reduce((a, b) => a * b, 1),
-        spread,
-      )
-      if (mean !== 0) for (let i = 0; i < data.length; i++) data[i]! += mean
-      adapter.tensors.set(name, { shape, data })
-      return name
-    },
+    tensor,
+    update,
   }
 }
 
 /** LoRA of the same rank on all seven linears of every layer. */
 export function randomLora(number: number, config: ModelConfig, rank = 16): LoadedAdapter {
-  const { adapter, tensor, add } = builder(number)
+  const { adapter, update, add } = builder(number)
   for (const { path, in: inner, out } of linearSites(config))
-    add({
-      op: 'low_rank',
-      site: path,
-      in: inner,
-      out,
-      rank,
-      scale: '1',
-      slots: {
-        A: tensor(`${path}.A`, [rank, inner], 1 / Math.sqrt(inner)),
-        B: tensor(`${path}.B`, [out, rank], 0.2),
-      },
-    })
+    add({ op: 'low_rank', ...update(path, inner, out, rank) })
   return adapter
 }
 
 /** DoRA on all seven linears of every layer. */
 export function randomDora(number: number, config: ModelConfig, rank = 16): LoadedAdapter {
-  const { adapter, tensor, add } = builder(number)
-  for (const { path, in: inner, out } of linearSites(config))
-    add({
-      op: 'magnitude',
-      site: path,
-      in: inner,
-      out,
-      rank,
-      scale: '1',
-      slots: {
-        A: tensor(`${path}.A`, [rank, inner], 1 / Math.sqrt(inner)),
-        B: tensor(`${path}.B`, [out, rank], 0.2),
-        m: tensor(`${path}.m`, [out], 0.1, 1),
-      },
-    })
+  const { adapter, tensor, update, add } = builder(number)
+  for (const { path, in: inner, out } of linearSites(config)) {
+    const factors = update(path, inner, out, rank)
+    const m = tensor(`${path}.m`, [out], 0.1, 1)
+    add({ op: 'magnitude', ...factors, slots: { ...factors.slots, m } })
+  }
   return adapter
 }
 

@@ -12,9 +12,10 @@ import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
 import type { Frame, GenerateRequest } from '@graft/sdk/protocol/runner-api.ts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { GREEDY } from './helpers/greedy.ts'
 import { createTestRegistry, type Published, type TestRegistry } from './helpers/published.ts'
 import { type Draft, publishStory, STORY, storyAbsent } from './helpers/story.ts'
-import { GREEDY, idsOf } from './helpers/test-runner.ts'
+import { idsOf } from './helpers/test-runner.ts'
 
 const { prompts } = JSON.parse(
   readFileSync(join(import.meta.dirname, 'fixtures/story-lora/goldens.json'), 'utf8'),

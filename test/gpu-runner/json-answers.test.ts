@@ -2,15 +2,9 @@ import { verifyCompact } from '@graft/sdk/format/jws.ts'
 import type { RunnerReceipt } from '@graft/sdk/protocol/receipts.ts'
 import type { Frame, ResponseFormat } from '@graft/sdk/protocol/runner-api.ts'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { GREEDY } from './helpers/greedy.ts'
 import { VOCAB } from './helpers/scripted-engine.ts'
-import {
-  GREEDY,
-  idsOf,
-  letters,
-  startTestRunner,
-  type TestRunner,
-  textOf,
-} from './helpers/test-runner.ts'
+import { idsOf, letters, startTestRunner, type TestRunner, textOf } from './helpers/test-runner.ts'
 
 /** One character a token; 2 ends an answer. What closes JSON comes first, so that greedy ties end it. */
 const CHARS = [...`}"\0],{[:. -0123456789abcdefghijklmnopqrstuvwxyzEF_`].slice(0, VOCAB)

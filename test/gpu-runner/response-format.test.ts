@@ -10,7 +10,7 @@ import type { ResponseFormat } from '@graft/sdk/protocol/runner-api.ts'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import * as z from 'zod'
-import { GREEDY } from './helpers/test-runner.ts'
+import { GREEDY } from './helpers/greedy.ts'
 
 /** Token 0 ends; 1..255 are bytes; then pieces as a tokenizer has them, over the borders of JSON's own tokens. */
 const PIECES = [

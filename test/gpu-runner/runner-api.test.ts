@@ -3,9 +3,10 @@ import type { RunnerReceipt } from '@graft/sdk/protocol/receipts.ts'
 import type { Frame } from '@graft/sdk/protocol/runner-api.ts'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { eventually } from './helpers/eventually.ts'
+import { GREEDY } from './helpers/greedy.ts'
 import { publish } from './helpers/published.ts'
 import { nextToken } from './helpers/scripted-engine.ts'
-import { GREEDY, idsOf, startTestRunner, type TestRunner, textOf } from './helpers/test-runner.ts'
+import { idsOf, startTestRunner, type TestRunner, textOf } from './helpers/test-runner.ts'
 
 let t: TestRunner
 beforeEach(async () => {

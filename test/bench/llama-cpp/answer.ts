@@ -1,4 +1,5 @@
 import type { Sampling } from '@graft/sdk/protocol/runner-api.ts'
+import { GREEDY } from '../../gpu-runner/helpers/greedy.ts'
 
 /** One request of the comparison, for either side. */
 export interface Request {
@@ -23,14 +24,7 @@ export const SAMPLING = {
 } as const satisfies Record<Mode, { temperature: number; topP: number }>
 
 export const samplingOf = (mode: Mode, seed: number): Sampling => ({
+  ...GREEDY,
   ...SAMPLING[mode],
-  topK: 0,
-  minP: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  logitBias: {},
   seed,
-  stop: [],
-  logprobs: null,
 })

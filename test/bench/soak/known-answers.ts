@@ -1,5 +1,6 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { Sampling } from '@graft/sdk/protocol/runner-api.ts'
+import { GREEDY } from '../../gpu-runner/helpers/greedy.ts'
 import type { Ask, RunnerCaller } from './call-runner.ts'
 import type { Callable, Catalogue } from './catalogue.ts'
 
@@ -16,19 +17,7 @@ export const MAX_TOKENS = 32
  */
 const NEAR_TIE = 1e-3
 
-export const greedy = (logprobs: number | null): Sampling => ({
-  temperature: 0,
-  topP: 1,
-  topK: 0,
-  minP: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  logitBias: {},
-  seed: 1,
-  stop: [],
-  logprobs,
-})
+export const greedy = (logprobs: number | null): Sampling => ({ ...GREEDY, logprobs })
 
 export const askFor = (base: Digest, callable: Callable, text: string, tenant: string): Ask => ({
   tenant,

@@ -9,12 +9,8 @@ import { type SigningKey, signJwt } from '@graft/sdk/format/jws.ts'
 import { JWS_TYPES } from '@graft/sdk/format/manifest.ts'
 import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
-import type {
-  AdapterPull,
-  Frame,
-  GenerateRequest,
-  Sampling,
-} from '@graft/sdk/protocol/runner-api.ts'
+import type { AdapterPull, Frame, GenerateRequest } from '@graft/sdk/protocol/runner-api.ts'
+import { GREEDY } from '../../gpu-runner/helpers/greedy.ts'
 import { randomBase } from '../random-base.ts'
 import { writeRandomFolder } from '../random-folder.ts'
 import { SHAPES } from '../shapes.ts'
@@ -29,20 +25,6 @@ const noText: TextCodec = {
   stream: () => ({ push: () => '', flush: () => '' }),
   eosTokenIds: new Set(),
   tokenBytes: () => null,
-}
-
-const GREEDY: Sampling = {
-  temperature: 0,
-  topP: 1,
-  topK: 0,
-  minP: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  logitBias: {},
-  seed: 1,
-  stop: [],
-  logprobs: null,
 }
 
 export interface BenchEngine {

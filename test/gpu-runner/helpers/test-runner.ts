@@ -7,23 +7,10 @@ import type { TextCodec } from '@graft/runner/tokenizer/tokenizer.ts'
 import type { BaseDescription } from '@graft/sdk/format/base-identity.ts'
 import { generateSigningKey, type SigningKey, signJwt } from '@graft/sdk/format/jws.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
-import type { Frame, GenerateRequest, Sampling } from '@graft/sdk/protocol/runner-api.ts'
+import type { Frame, GenerateRequest } from '@graft/sdk/protocol/runner-api.ts'
+import { GREEDY } from './greedy.ts'
 import { createTestRegistry, describeTestBase, type TestRegistry } from './published.ts'
 import { createScriptedEngine, type ScriptedEngine, VOCAB } from './scripted-engine.ts'
-
-export const GREEDY: Sampling = {
-  temperature: 0,
-  topP: 1,
-  topK: 0,
-  minP: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  logitBias: {},
-  seed: 1,
-  stop: [],
-  logprobs: null,
-}
 
 /** One letter a token: 3 -> "d". 2 ends an answer. */
 export const letters: TextCodec = {

@@ -20,9 +20,10 @@ import type { RunnerReceipt } from '@graft/sdk/protocol/receipts.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
 import type { Frame, GenerateRequest, MergeStatus } from '@graft/sdk/protocol/runner-api.ts'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { GREEDY } from '../helpers/greedy.ts'
 import { createTestRegistry, type Published } from '../helpers/published.ts'
 import { publishStory, STORY, storyAbsent } from '../helpers/story.ts'
-import { GREEDY, idsOf, startTestRunner } from '../helpers/test-runner.ts'
+import { idsOf, startTestRunner } from '../helpers/test-runner.ts'
 
 const FORM_BYTES = 1_000
 
