@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat, utimes } from 'node:fs/promises'
 import { dirname, join, sep } from 'node:path'
 import { type Digest, sha256 } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { writeWhole } from '../write-whole.ts'
 import { ByteBudget } from './byte-budget.ts'
 
 /**
@@ -65,7 +66,6 @@ async function listFiles(folder: string) {
 /** @param budgetBytes of all files together */
 export function createDiskCache(folder: string, budgetBytes: number): DiskCache {
   const budget = new ByteBudget<string>(budgetBytes)
-  let writes = 0
   const remove = (path: string) => rm(join(folder, path), { force: true })
 
   /** What earlier runs left, oldest first; a smaller budget than theirs is kept from the start. */
@@ -96,13 +96,11 @@ export function createDiskCache(folder: string, budgetBytes: number): DiskCache 
         expected('a file of the disk tier', `at most ${budgetBytes} bytes`, bytes.length),
       )
     const full = join(folder, path)
-    const temporary = `${full}.${process.pid}.${writes++}.tmp`
     try {
       await mkdir(dirname(full), { recursive: true })
-      await writeFile(temporary, bytes, { flush: true })
-      await rename(temporary, full)
+      await writeWhole(full, bytes)
     } catch (e) {
-      await rm(temporary, { force: true }).finally(() => budget.cancel(bytes.length))
+      budget.cancel(bytes.length)
       throw e
     }
     budget.commit(path, bytes.length)

@@ -1,9 +1,10 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { closeSync, createReadStream, fsyncSync, openSync, writeSync } from 'node:fs'
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { GraftError } from '@graft/sdk/format/errors.ts'
+import { temporaryBeside, writeWhole } from '../../write-whole.ts'
 import {
   aligned,
   type MakeWeight,
@@ -42,7 +43,7 @@ export class PreparedWeights implements WeightFile {
     )
     this.#writing = null
     if (index) return
-    const path = temporary(join(folder, WEIGHTS))
+    const path = temporaryBeside(join(folder, WEIGHTS))
     this.#writing = { file: openSync(path, 'w'), path, hash: createHash('sha256'), used: 0 }
   }
 
@@ -116,9 +117,6 @@ export class PreparedWeights implements WeightFile {
   }
 }
 
-/** Another thread of this process may be writing the same file. */
-const temporary = (path: string): string => `${path}.${process.pid}-${randomUUID()}.tmp`
-
 /** What processes that are no more were writing. */
 async function removeAbandoned(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
@@ -134,12 +132,6 @@ function isAlive(pid: number): boolean {
   } catch (e) {
     return (e as NodeJS.ErrnoException).code === 'EPERM'
   }
-}
-
-async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
-  const beside = temporary(path)
-  await writeFile(beside, content, { flush: true })
-  await rename(beside, path)
 }
 
 async function readIndex(folder: string): Promise<Index | null> {
