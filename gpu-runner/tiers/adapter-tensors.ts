@@ -6,7 +6,7 @@ import type { Manifest } from '@graft/sdk/format/manifest.ts'
 import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
 import { verifyAdapter } from '@graft/sdk/format/verify-adapter.ts'
 import type { LoadedAdapter } from '../engine/engine.ts'
-import { knownManifest, sha256Of } from './version-record.ts'
+import { knownManifest, nodeHash } from './version-record.ts'
 
 function manifestOf(record: Uint8Array, digest: Digest): Manifest {
   const manifest = knownManifest(record, digest)
@@ -29,8 +29,7 @@ export async function proveTensors(
   fileDigest: Digest,
   base: readonly BaseTensor[],
 ): Promise<void> {
-  const hash = (bytes: Uint8Array): Digest => (bytes === file ? fileDigest : sha256Of(bytes))
-  await verifyAdapter(manifestOf(record, digest), file, base, hash)
+  await verifyAdapter(manifestOf(record, digest), file, base, { createHash: nodeHash, fileDigest })
 }
 
 /**

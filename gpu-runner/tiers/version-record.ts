@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { baseDigest } from '@graft/sdk/format/base-identity.ts'
-import { type Digest, fromHex } from '@graft/sdk/format/digest.ts'
+import { type CreateHash, type Digest, fromHex } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { verifyEnvelope } from '@graft/sdk/format/jws.ts'
 import { GOLDENS_PREDICATE, type Goldens, type Manifest } from '@graft/sdk/format/manifest.ts'
@@ -10,7 +10,13 @@ import { parseStrictJson } from '@graft/sdk/format/strict-json.ts'
 import type { VersionRecord } from '@graft/sdk/protocol/registry-api.ts'
 import type { AdapterFacts } from './adapter-facts.ts'
 
-/** Of bytes in memory; Node's own hash is far quicker than WebCrypto for many small pieces. */
+/** Node's own hash, which is quicker than WebCrypto's for many small tensors and takes pieces. */
+export const nodeHash: CreateHash = () => {
+  const hash = createHash('sha256')
+  return { update: (bytes) => void hash.update(bytes), digest: () => fromHex(hash.digest('hex')) }
+}
+
+/** Of bytes in memory. */
 export const sha256Of = (bytes: Uint8Array): Digest =>
   fromHex(createHash('sha256').update(bytes).digest('hex'))
 

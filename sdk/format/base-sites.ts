@@ -16,6 +16,8 @@ export interface BaseSites {
   shape(tensor: string): number[] | null
   /** A two-dimensional weight seen as a linear layer. */
   linear(path: string): LinearSite | null
+  /** An embedding seen as a linear layer of one-hot rows: in = vocabulary, out = width. */
+  embedding(path: string): LinearSite | null
   /** Some tensor of the base lies under this path. */
   has(path: string): boolean
   /**
@@ -59,6 +61,12 @@ export function createBaseSites(tensors: readonly BaseTensor[], modelType: strin
       return CONV1D_MODEL_TYPES.has(modelType)
         ? { path, in: rows, out: columns }
         : { path, in: columns, out: rows }
+    },
+    embedding(path) {
+      const weight = `${path}.weight`
+      const [rows, columns, ...rest] = shapes.get(weight) ?? []
+      if (!EMBEDDINGS.includes(weight) || rest.length > 0) return null
+      return rows === undefined || columns === undefined ? null : { path, in: rows, out: columns }
     },
     resolve(path) {
       if (has(path)) return path

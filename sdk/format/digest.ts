@@ -23,3 +23,30 @@ export async function sha256(bytes: Uint8Array | string): Promise<Digest> {
 }
 
 export const fromHex = (sum: string): Digest => parseDigest(`sha256:${sum}`)
+
+/** A sum that is fed piece by piece. */
+export interface HashStream {
+  update(bytes: Uint8Array): void
+  digest(): Digest | Promise<Digest>
+}
+
+/** How streams are hashed: each platform has its own way (Node's createHash, Workers' DigestStream). */
+export type CreateHash = () => HashStream
+
+/** Runs everywhere, but WebCrypto hashes whole values only: the pieces are held until the end. */
+export const heldHash: CreateHash = () => {
+  const pieces: Uint8Array[] = []
+  return {
+    update: (bytes) => void pieces.push(bytes),
+    async digest() {
+      if (pieces.length === 1) return sha256(pieces[0]!)
+      const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0))
+      let at = 0
+      for (const piece of pieces) {
+        whole.set(piece, at)
+        at += piece.length
+      }
+      return sha256(whole)
+    },
+  }
+}

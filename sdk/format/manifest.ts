@@ -38,16 +38,42 @@ export interface FileRow {
   mediaType: string
 }
 
+/** How one source tensor became a canonical one. */
+export interface KeyRow {
+  /** Name in the source file. */
+  key: string
+  /** Canonical tensor. */
+  tensor: string
+  /** SPEC.md section 2 lists them. */
+  transform: string
+  /** Source file, where the tool wrote more than one. */
+  file?: string
+}
+
+/** A source tensor that is not canonical and is small: Kohya's `.alpha`. */
+export interface LiteralTensor {
+  key: string
+  dtype: string
+  shape: number[]
+  /** Its bytes, base64. */
+  data: string
+  file?: string
+}
+
 /** What the author's tool wrote, so that export can rebuild the exact bytes. */
 export interface Origin {
   format: 'peft' | 'adapters' | 'gguf' | 'mlx' | 'kohya' | 'onnx' | 'graft'
   toolVersion: string | null
-  /** Source config file's bytes, base64. */
+  /** Source config file's bytes, base64; empty for tools that write none. */
   config: string
-  /** Source tensor name, canonical tensor, and how one became the other. */
-  keyMap: { key: string; tensor: string; transform: string }[]
+  keyMap: KeyRow[]
   /** Source safetensors __metadata__. */
   metadata: Record<string, string>
+  /** The source file's bytes before its tensor data, base64, where no rule gives them. */
+  header?: string
+  literals?: LiteralTensor[]
+  /** Further small files that the tool wrote, base64. */
+  files?: { path: string; data: string }[]
 }
 
 /** adapter.json, stored as RFC 8785 bytes. Its sha256 is the version's digest. */

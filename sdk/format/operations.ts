@@ -4,16 +4,23 @@
  * Numbers that enter the maths are decimal strings, so that a reader never re-derives or re-rounds them.
  */
 
-/** y = Wx + b + scale * (B (A x) + bB). A [rank, in], B [out, rank], Bbias [out]. */
+/**
+ * y = Wx + b + scale * (D * (B (E * (A x))) + Bbias). A [rank, in], B [out, rank], Bbias [out]; E [rank] and D [out]
+ * are vectors of factors, all 1 where absent (AdaLoRA's E, arXiv 2303.10512; VeRA's lambdas, arXiv 2310.11454).
+ */
 export interface LowRank {
   op: 'low_rank'
-  /** Module path in the base, as in its safetensors: `model.layers.0.self_attn.q_proj`. */
+  /** Module path in the base, as in its safetensors: `model.layers.0.self_attn.q_proj`. An embedding is a linear of one-hot rows. */
   site: string
   in: number
   out: number
   rank: number
   scale: string
-  slots: { A: string; B: string; Bbias?: string }
+  /** The site is a stack of this many matrices: A [experts, rank, in], B [experts, out, rank]. */
+  experts?: number
+  /** The site is a convolution of this kernel: A [rank, in, ...kernel], B [out, rank, 1, ...]. */
+  kernel?: number[]
+  slots: { A: string; B: string; Bbias?: string; E?: string; D?: string }
 }
 
 /** DoRA (arXiv 2402.09353): y = g * (Wx + scale * BAx) + b, g = m / row norm of (W + scale * BA). m [out]. */

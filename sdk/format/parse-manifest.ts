@@ -1,4 +1,3 @@
-import { decodeBase64 } from './base64url.ts'
 import { canonicalBytes } from './canonical-json.ts'
 import { type Digest, isDigest, sha256 } from './digest.ts'
 import { isDtype } from './dtypes.ts'
@@ -7,6 +6,7 @@ import { createGuards, type Fields } from './guards.ts'
 import { type BaseIdentity, MANIFEST_SCHEMA, type Manifest } from './manifest.ts'
 import type { Operation } from './operations.ts'
 import { parseOperation } from './parse-operation.ts'
+import { checkOrigin, isRelativePath } from './parse-origin.ts'
 import { isPackageName } from './parse-reference.ts'
 import { isVersion } from './semver.ts'
 import { slotsOf } from './slots.ts'
@@ -21,11 +21,8 @@ const { fail, object, exactly, string, text, list, integer, oneOf } =
 const digest = (value: unknown, where: string): Digest =>
   isDigest(value) ? value : fail(where, '"sha256:" and 64 hex digits', value)
 
-/** File names inside a version: relative, no "..", no empty part, "/" as the only divider. */
 const path = (value: unknown, where: string): string =>
-  /^(?!.*(?:^|\/)\.{1,2}(?:\/|$))[^/\\\0]+(?:\/[^/\\\0]+)*$/.test(string(value, where))
-    ? (value as string)
-    : fail(where, 'a relative path', value)
+  isRelativePath(string(value, where)) ? (value as string) : fail(where, 'a relative path', value)
 
 function unique(values: readonly string[], where: string): void {
   const seen = new Set<string>()
@@ -140,31 +137,6 @@ function checkFiles(value: unknown): void {
   )
   if (paths.filter((file) => file.role === 'canonical').length !== 1)
     fail('files', 'with one file of role canonical', paths)
-}
-
-const FORMATS = ['peft', 'adapters', 'gguf', 'mlx', 'kohya', 'onnx', 'graft'] as const
-
-function checkOrigin(value: unknown, tensors: Map<string, number[]>): void {
-  if (value === null) return
-  const names = ['format', 'toolVersion', 'config', 'keyMap', 'metadata']
-  const origin = exactly(value, 'origin', names)
-  oneOf(origin['format'], 'origin.format', FORMATS)
-  if (origin['toolVersion'] !== null) string(origin['toolVersion'], 'origin.toolVersion')
-  try {
-    decodeBase64(text(origin['config'], 'origin.config'))
-  } catch {
-    fail('origin.config', 'base64', origin['config'])
-  }
-  for (const [i, item] of list(origin['keyMap'], 'origin.keyMap').entries()) {
-    const where = `origin.keyMap[${i}]`
-    const row = exactly(item, where, ['key', 'tensor', 'transform'])
-    string(row['key'], `${where}.key`)
-    string(row['transform'], `${where}.transform`)
-    if (!tensors.has(string(row['tensor'], `${where}.tensor`)))
-      fail(`${where}.tensor`, 'a tensor of the table', row['tensor'])
-  }
-  const metadata = object(origin['metadata'], 'origin.metadata')
-  for (const [key, entry] of Object.entries(metadata)) text(entry, `origin.metadata.${key}`)
 }
 
 const KNOWN = new Set([

@@ -46,8 +46,8 @@ const linear = { site: path, in: count, out: count }
 /** Fields and slots of each kind; a name that ends in "?" may be absent. */
 const KINDS: Record<OperationKind, { fields: Record<string, Check>; slots: string[] }> = {
   low_rank: {
-    fields: { ...linear, rank: count, scale: decimal },
-    slots: ['A', 'B', 'Bbias?'],
+    fields: { ...linear, rank: count, scale: decimal, 'experts?': count, 'kernel?': shape },
+    slots: ['A', 'B', 'Bbias?', 'E?', 'D?'],
   },
   magnitude: { fields: { ...linear, rank: count, scale: decimal }, slots: ['A', 'B', 'm'] },
   scale: { fields: { site: path, side: one('input', 'output'), size: count }, slots: ['l'] },
@@ -82,6 +82,13 @@ const KINDS: Record<OperationKind, { fields: Record<string, Check>; slots: strin
 }
 
 function checkTogether(op: Fields, where: string): void {
+  if (op['op'] === 'low_rank' && op['experts'] !== undefined) {
+    if (op['kernel'] !== undefined) fail(`${where}.kernel`, 'absent where experts is', op['kernel'])
+    const vector = ['Bbias', 'E', 'D'].find((slot) => Object.hasOwn(op['slots'] as Fields, slot))
+    if (vector) fail(`${where}.slots.${vector}`, 'absent where experts is', vector)
+  }
+  if (op['op'] === 'low_rank' && (op['kernel'] as number[] | undefined)?.length === 0)
+    fail(`${where}.kernel`, 'at least one size', op['kernel'])
   if (op['op'] === 'bottleneck') {
     const slots = op['slots'] as Fields
     const learned = op['scaling'] === 'learned' || op['scaling'] === 'channel'

@@ -1,5 +1,6 @@
 import { DTYPES, type Dtype, isDtype } from './dtypes.ts'
 import { expected, GraftError } from './errors.ts'
+import { refuseOtherFormat } from './not-safetensors.ts'
 import { type Json, parseStrictJson } from './strict-json.ts'
 
 /** Far above an honest adapter's header; caps what a forged length prefix can make us allocate. */
@@ -40,8 +41,13 @@ const isCount = (value: Json | undefined): value is number =>
 
 /** Bytes that a tensor of this dtype and shape takes. */
 export function tensorBytes(dtype: Dtype, shape: readonly number[], where: string): number {
-  // Once a factor is 0 the product is 0, whatever a forged dimension beside it says.
-  const elements = shape.includes(0) ? 0 : shape.reduce((n, dim) => n * dim, 1)
+  // In order, as readers with checked arithmetic multiply: a 0 at the end does not undo an overflow before it.
+  let elements = 1
+  for (const dim of shape) {
+    elements *= dim
+    if (!Number.isSafeInteger(elements))
+      throw invalid(expected(`${where}: size`, 'below 2^53 bits', shape))
+  }
   const bits = elements * DTYPES[dtype].bits
   if (!Number.isSafeInteger(bits))
     throw invalid(expected(`${where}: size`, 'below 2^53 bits', shape))
@@ -78,6 +84,8 @@ function parseMetadata(json: Json): Record<string, string> {
   return json as Record<string, string>
 }
 
+const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+
 /**
  * Reads the header at the start of `bytes`: a whole file, or its first 8 + N bytes with the file's size beside it.
  * Offsets must tile the data without gap or overlap and the file must end with the last tensor.
@@ -87,21 +95,23 @@ export function parseSafetensorsHeader(
   bytes: Uint8Array,
   fileSize: number = bytes.length,
 ): SafetensorsHeader {
-  const start = new TextDecoder().decode(bytes.subarray(0, 48))
-  if (start.startsWith('version https://git-lfs'))
-    throw invalid('the file is a Git LFS pointer, not the weights; fetch them with `git lfs pull`')
   if (bytes.length < 8) throw invalid(expected('the file', 'at least 8 bytes', bytes.length))
   const length = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true)
-  if (length > BigInt(MAX_SAFETENSORS_HEADER_BYTES))
+  if (length > BigInt(MAX_SAFETENSORS_HEADER_BYTES)) {
+    refuseOtherFormat(bytes)
     throw invalid(
       expected('header length', `at most ${MAX_SAFETENSORS_HEADER_BYTES} bytes`, String(length)),
     )
+  }
   const dataStart = 8 + Number(length)
   if (dataStart > fileSize || dataStart > bytes.length)
     throw invalid(expected('header length', 'inside the file', Number(length)))
   if (bytes[8] !== 0x7b || length === 0n)
-    throw invalid(expected('the header', 'a JSON object starting with "{"', start.slice(8, 16)))
-  const json = parseStrictJson(bytes.subarray(8, dataStart), 'header', 'ERR_SAFETENSORS_INVALID')
+    throw invalid(
+      expected('the header', 'a JSON object starting with "{"', textOf(bytes.subarray(8, 16))),
+    )
+  const header = bytes.subarray(8, dataStart)
+  const json = parseStrictJson(header, 'header', 'ERR_SAFETENSORS_INVALID', { integersOnly: true })
   const { __metadata__: metadata = {}, ...entries } = json as { [key: string]: Json }
   const tensors = Object.entries(entries)
     .map(([name, entry]) => parseEntry(name, entry))
@@ -141,23 +151,30 @@ function byUtf8(a: string, b: string): number {
   return i < 0 ? x.length - y.length : x[i]! - (y[i] ?? -1)
 }
 
+export interface TensorSize {
+  name: string
+  dtype: string
+  shape: readonly number[]
+  bytes: number
+}
+
 /**
- * The same tensors and metadata always give the same bytes, those of the reference writer: dtypes of larger
- * alignment first, then names; header padded with spaces to 8 bytes; metadata by key.
+ * Header and order of a file of these tensors, as the reference writer has them: dtypes of larger alignment first,
+ * then names; header padded with spaces to 8 bytes; metadata by key.
  * @throws ERR_SAFETENSORS_INVALID when a tensor's bytes do not fit its dtype and shape
  */
-export function writeSafetensors(
-  tensors: ReadonlyMap<string, Tensor>,
-  metadata: Readonly<Record<string, string>> = {},
-): Uint8Array<ArrayBuffer> {
-  const rows = [...tensors].map(([name, { dtype, shape, data }]) => {
+export function layoutSafetensors(
+  tensors: readonly TensorSize[],
+  metadata: Readonly<Record<string, string>>,
+): { header: Uint8Array<ArrayBuffer>; order: string[]; size: number } {
+  const rows = tensors.map(({ name, dtype, shape, bytes }) => {
     const where = `tensor ${JSON.stringify(name)}`
     if (!isDtype(dtype)) throw invalid(expected(`${where}: dtype`, 'a safetensors dtype', dtype))
     if (name === '__metadata__') throw invalid(`${where}: the name is reserved for metadata`)
     const want = tensorBytes(dtype, shape, where)
-    if (data.length !== want)
-      throw invalid(expected(where, `${want} bytes for ${dtype} [${shape}]`, data.length))
-    return { name, dtype, shape, data }
+    if (bytes !== want)
+      throw invalid(expected(where, `${want} bytes for ${dtype} [${shape}]`, bytes))
+    return { name, dtype, shape, bytes }
   })
   rows.sort((a, b) => DTYPES[b.dtype].order - DTYPES[a.dtype].order || byUtf8(a.name, b.name))
   const members: string[] = []
@@ -167,18 +184,39 @@ export function writeSafetensors(
     members.push(`"__metadata__":{${pairs.join(',')}}`)
   }
   let at = 0
-  for (const { name, dtype, shape, data } of rows) {
-    const entry = { dtype, shape, data_offsets: [at, at + data.length] }
+  for (const { name, dtype, shape, bytes } of rows) {
+    const entry = { dtype, shape, data_offsets: [at, at + bytes] }
     members.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`)
-    at += data.length
+    at += bytes
   }
   const json = new TextEncoder().encode(`{${members.join(',')}}`)
   const padded = Math.ceil(json.length / 8) * 8
-  const file = new Uint8Array(8 + padded + at).fill(0x20, 8, 8 + padded)
-  new DataView(file.buffer).setBigUint64(0, BigInt(padded), true)
-  file.set(json, 8)
-  let offset = 8 + padded
-  for (const { data } of rows) {
+  const header = new Uint8Array(8 + padded).fill(0x20, 8)
+  new DataView(header.buffer).setBigUint64(0, BigInt(padded), true)
+  header.set(json, 8)
+  return { header, order: rows.map(({ name }) => name), size: header.length + at }
+}
+
+/**
+ * The same tensors and metadata always give the same bytes, those of the reference writer (layoutSafetensors).
+ * @throws ERR_SAFETENSORS_INVALID when a tensor's bytes do not fit its dtype and shape
+ */
+export function writeSafetensors(
+  tensors: ReadonlyMap<string, Tensor>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
+  const sizes = [...tensors].map(([name, { dtype, shape, data }]) => ({
+    name,
+    dtype,
+    shape,
+    bytes: data.length,
+  }))
+  const { header, order, size } = layoutSafetensors(sizes, metadata)
+  const file = new Uint8Array(size)
+  file.set(header)
+  let offset = header.length
+  for (const name of order) {
+    const { data } = tensors.get(name)!
     file.set(data, offset)
     offset += data.length
   }

@@ -11,8 +11,17 @@ export interface Slot {
 /** Shape per slot of an operation, for slots that may be absent too. */
 function shapesOf(op: Operation): Record<string, number[]> {
   switch (op.op) {
-    case 'low_rank':
-      return { A: [op.rank, op.in], B: [op.out, op.rank], Bbias: [op.out] }
+    case 'low_rank': {
+      const experts = op.experts === undefined ? [] : [op.experts]
+      const kernel = op.kernel ?? []
+      return {
+        A: [...experts, op.rank, op.in, ...kernel],
+        B: [...experts, op.out, op.rank, ...kernel.map(() => 1)],
+        Bbias: [op.out],
+        E: [op.rank],
+        D: [op.out],
+      }
+    }
     case 'magnitude':
       return { A: [op.rank, op.in], B: [op.out, op.rank], m: [op.out] }
     case 'scale':

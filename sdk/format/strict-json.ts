@@ -24,11 +24,13 @@ export function decodeUtf8(bytes: Uint8Array, where: string, code: ErrorCode): s
  * RFC 8259 JSON, stricter than JSON.parse: a name that occurs twice in one object (at any depth), a number
  * beyond f64, an unpaired surrogate and nesting over MAX_JSON_DEPTH are refused.
  * Two readers can then never see two different documents in the same bytes.
+ * @param options.integersOnly refuses `1.0`, `1e0` and `-0` too: readers with integer types do not take them
  */
 export function parseStrictJson(
   input: Uint8Array | string,
   where: string,
   code: ErrorCode = 'ERR_JSON_INVALID',
+  { integersOnly = false }: { integersOnly?: boolean } = {},
 ): Json {
   const text = typeof input === 'string' ? input : decodeUtf8(input, where, code)
   let at = 0
@@ -101,10 +103,16 @@ export function parseStrictJson(
   }
   const number = (): Json => {
     const start = at
-    const value = Number(match(NUMBER) ?? fail('a JSON value'))
-    if (Number.isFinite(value)) return value
+    const token = match(NUMBER) ?? fail('a JSON value')
+    const value = Number(token)
+    const refusal = !Number.isFinite(value)
+      ? 'a number that fits f64'
+      : integersOnly && (/[.eE]/.test(token) || Object.is(value, -0))
+        ? 'an integer of digits only'
+        : null
+    if (refusal === null) return value
     at = start
-    return fail('a number that fits f64')
+    return fail(refusal)
   }
   const value = (depth: number): Json => {
     match(SPACE)

@@ -1,0 +1,74 @@
+import { expected, GraftError } from './errors.ts'
+
+/** Bytes that are read by ranges: a file, a blob, or something computed when it is asked for. */
+export interface ByteSource {
+  readonly size: number
+  /** Bytes [begin, end); the result may be a view of shared memory and is not written to. */
+  read(begin: number, end: number): Promise<Uint8Array>
+}
+
+/** Large enough that a call per chunk costs nothing, small beside a Worker's memory. */
+export const CHUNK_BYTES = 1024 * 1024
+
+export const heldBytes = (bytes: Uint8Array): ByteSource => ({
+  size: bytes.length,
+  read: async (begin, end) => bytes.subarray(begin, end),
+})
+
+/** A range of another source. */
+export const sliceOf = (source: ByteSource, begin: number, end: number): ByteSource => ({
+  size: end - begin,
+  read: (from, to) => source.read(begin + from, begin + to),
+})
+
+/** @throws ERR_REQUEST_INVALID when the source ends early */
+export async function readRange(
+  source: ByteSource,
+  begin: number,
+  end: number,
+): Promise<Uint8Array> {
+  const bytes = await source.read(begin, end)
+  if (bytes.length === end - begin) return bytes
+  throw new GraftError(
+    'ERR_REQUEST_INVALID',
+    expected(`bytes ${begin} to ${end} of ${source.size}`, `${end - begin} bytes`, bytes.length),
+  )
+}
+
+export const readAll = (source: ByteSource): Promise<Uint8Array> =>
+  readRange(source, 0, source.size)
+
+/** All of a source in order, in pieces of at most `size` bytes. */
+export async function* chunksOf(
+  source: ByteSource,
+  size: number = CHUNK_BYTES,
+): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < source.size; at += size)
+    yield await readRange(source, at, Math.min(at + size, source.size))
+}
+
+/** Whether two sources hold the same bytes. */
+export async function sameBytes(a: ByteSource, b: ByteSource): Promise<boolean> {
+  if (a.size !== b.size) return false
+  for (let at = 0; at < a.size; at += CHUNK_BYTES) {
+    const end = Math.min(at + CHUNK_BYTES, a.size)
+    const [x, y] = await Promise.all([readRange(a, at, end), readRange(b, at, end)])
+    if (!equalBytes(x, y)) return false
+  }
+  return true
+}
+
+/** Words at a time where both are aligned: a byte at a time is slow over hundreds of megabytes. */
+export function equalBytes(x: Uint8Array, y: Uint8Array): boolean {
+  if (x.length !== y.length) return false
+  let at = 0
+  if (x.byteOffset % 4 === 0 && y.byteOffset % 4 === 0) {
+    const words = x.length >> 2
+    const a = new Uint32Array(x.buffer, x.byteOffset, words)
+    const b = new Uint32Array(y.buffer, y.byteOffset, words)
+    for (let i = 0; i < words; i++) if (a[i] !== b[i]) return false
+    at = words * 4
+  }
+  for (; at < x.length; at++) if (x[at] !== y[at]) return false
+  return true
+}
