@@ -11,6 +11,7 @@ import { PAGE_RANK } from '../graph/low-rank-pages.ts'
 import { vectorsName } from '../graph/row-vectors.ts'
 import { linearSites } from '../graph/sites.ts'
 import { widest } from '../graph/variants.ts'
+import { assertOneLinear, lowRankFactors } from '../low-rank-factors.ts'
 import { isComposable, needsWholePrompt } from '../rules.ts'
 import { addBottleneck } from './compile-bottleneck.ts'
 import { addReplace } from './compile-replace.ts'
@@ -148,8 +149,9 @@ function addOperation(
   switch (operation.op) {
     case 'low_rank':
     case 'magnitude': {
+      assertOneLinear(operation, sites)
       const site = linearSite()
-      const { rank, slots } = operation
+      const { rank } = operation
       if (operation.in !== site.in || operation.out !== site.out)
         throw new GraftError(
           'ERR_TENSOR_SHAPE',
@@ -160,9 +162,10 @@ function addOperation(
         )
       if (factors.has(operation.site))
         throw unsupported(`${operation.site} has two low-rank operations`)
-      const a = take(slots.A, [rank, site.in])
+      const folded = lowRankFactors(operation, take)
+      const { a } = folded
       const scale = Number(operation.scale)
-      const b = transpose(take(slots.B, [site.out, rank]), site.out, rank)
+      const b = transpose(folded.b, site.out, rank)
       if (scale !== 1) for (let i = 0; i < b.length; i++) b[i]! *= scale
       if (operation.op === 'magnitude') {
         const magnitude = take(operation.slots.m, [site.out])

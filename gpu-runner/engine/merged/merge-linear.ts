@@ -1,4 +1,5 @@
 import type { Dense, LowRank, Magnitude, Scale } from '@graft/sdk/format/operations.ts'
+import { lowRankFactors } from '../low-rank-factors.ts'
 
 /** Operations that change the matrix of one linear. */
 export type LinearOperation = LowRank | Magnitude | Scale | Dense
@@ -55,9 +56,9 @@ function rowStep(
       }
     }
     case 'low_rank':
-      return addProduct(operation, [out, inner], take)
+      return addProduct(operation, inner, take)
     case 'magnitude': {
-      const add = addProduct(operation, [out, inner], take)
+      const add = addProduct(operation, inner, take)
       const m = take(operation.slots.m, [out])
       const direction = new Float64Array(inner)
       return (row, o, plain) => {
@@ -77,15 +78,15 @@ function rowStep(
   }
 }
 
-/** row o += s (B A)[o]. A [rank, in], B [out, rank]. Four ranks a pass: the row is read and written a quarter as often. */
+/** row o += s (D B E A)[o]. A [rank, in], B [out, rank]. Four ranks a pass: the row is read and written a quarter as often. */
 function addProduct(
-  { rank, scale, slots }: LowRank | Magnitude,
-  [out, inner]: readonly [number, number],
+  operation: LowRank | Magnitude,
+  inner: number,
   take: Take,
 ): (row: Float64Array, o: number) => void {
-  const a = take(slots.A, [rank, inner])
-  const b = take(slots.B, [out, rank])
-  const s = Number(scale)
+  const { rank } = operation
+  const { a, b } = lowRankFactors(operation, take)
+  const s = Number(operation.scale)
   return (row, o) => {
     let r = 0
     for (; r + 4 <= rank; r += 4) {

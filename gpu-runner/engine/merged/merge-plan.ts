@@ -1,5 +1,5 @@
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
-import type { Operation, Replace } from '@graft/sdk/format/operations.ts'
+import type { LowRank, Operation, Replace } from '@graft/sdk/format/operations.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import type { LoadedAdapter } from '../engine.ts'
 import { normSites } from '../graph/norm-sites.ts'
@@ -57,6 +57,7 @@ export function planMerge(adapter: LoadedAdapter, base: ModelConfig): MergePlan 
       change.replace = operation
       continue
     }
+    if (operation.op === 'low_rank') assertLinear(operation, adapter)
     if (change.shape.length !== 2) throw refusal(operation, adapter, `${name} is no matrix`)
     assertSizes(operation, change.shape)
     change.linear.push(operation)
@@ -110,6 +111,14 @@ function withBiases(base: ModelConfig, operations: readonly Mergeable[]): ModelC
     attentionBias: base.attentionBias || brings('.self_attn.'),
     mlpBias: base.mlpBias || brings('.mlp.'),
   }
+}
+
+/** Stacks, convolutions and embeddings are matrices of another orientation or none. */
+function assertLinear(operation: LowRank, adapter: LoadedAdapter): void {
+  if (operation.experts !== undefined || operation.kernel !== undefined)
+    throw refusal(operation, adapter, 'it is no single matrix')
+  if (operation.site === 'model.embed_tokens')
+    throw refusal(operation, adapter, 'it adapts the embedding')
 }
 
 function assertReplace({ site, param, shape: given, rows }: Replace, shape: number[]): void {

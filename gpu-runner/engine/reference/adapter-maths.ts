@@ -88,9 +88,13 @@ export function adaptedLinear(
   if (outputFactor)
     for (let o = 0; o < y.length; o++) y[o] = outputFactor[o]! * (y[o]! + (bias?.[o] ?? 0))
   for (const { slots, scale } of operationsAt(adapter, 'low_rank', site)) {
-    const delta = product(slot(adapter, slots.B), product(slot(adapter, slots.A), x))
+    const factors = slots.E ? slot(adapter, slots.E) : null
+    const inner = product(slot(adapter, slots.A), x).map((v, r) => v * (factors?.[r] ?? 1))
+    const delta = product(slot(adapter, slots.B), inner)
+    const rows = slots.D ? slot(adapter, slots.D) : null
     const shift = slots.Bbias ? slot(adapter, slots.Bbias) : null
-    for (let o = 0; o < y.length; o++) y[o]! += Number(scale) * (delta[o]! + (shift?.[o] ?? 0))
+    for (let o = 0; o < y.length; o++)
+      y[o]! += Number(scale) * ((rows?.[o] ?? 1) * delta[o]! + (shift?.[o] ?? 0))
   }
   for (const operation of operationsAt(adapter, 'magnitude', site)) {
     const { slots, scale } = operation

@@ -4,6 +4,8 @@ import { OPERATIONS, type OperationKind } from '@graft/sdk/format/operations.ts'
 import { type Checkpoint, withF32 } from '../../checkpoint/read-checkpoint.ts'
 import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
+import { linearSites } from '../graph/sites.ts'
+import { assertOneLinear } from '../low-rank-factors.ts'
 import { assertRow, assertSum, isComposable, needsWholePrompt } from '../rules.ts'
 import { ownBuffers } from '../thread/own-buffers.ts'
 import { slot, type WeightedAdapter } from './adapter-maths.ts'
@@ -54,6 +56,7 @@ export async function openReferenceEngine(options: ReferenceEngineOptions): Prom
     build: 'graft-reference-2',
     bankBudgetBytes,
   }
+  const linears = new Set(linearSites(config).map(({ path }) => path))
   const bank = new Map<Digest, LoadedAdapter>()
   const sequences = new Map<number, Sequence>()
   const used = () => [...bank.values()].reduce((sum, adapter) => sum + bytesOf(adapter), 0)
@@ -115,12 +118,16 @@ export async function openReferenceEngine(options: ReferenceEngineOptions): Prom
     info,
     async load(adapter) {
       const bytes = bytesOf(adapter)
-      for (const { op, site } of adapter.operations)
+      for (const operation of adapter.operations) {
+        const { op, site } = operation
         if (!SUPPORTED.includes(op))
           throw new GraftError(
             'ERR_OPERATION_UNSUPPORTED',
             `${op} at ${site}: it cannot stand in a batch, only be merged`,
           )
+        if (operation.op === 'low_rank' || operation.op === 'magnitude')
+          assertOneLinear(operation, linears)
+      }
       if (!bank.has(adapter.digest) && used() + bytes > bankBudgetBytes)
         throw new GraftError(
           'ERR_BANK_FULL',

@@ -69,6 +69,21 @@ export function lowRank(seed: number, rank = 4, std = 0.2): LoadedAdapter {
   return adapter
 }
 
+/** LoRA on all linears with AdaLoRA's E on every other and VeRA's D on two of three; one B is shared, as VeRA's are. */
+export function factored(seed: number): LoadedAdapter {
+  const { adapter, tensor, add } = builder(seed)
+  const rank = 4
+  eachLinear((site, inner, out, at) => {
+    const E = at % 2 === 0 ? { E: tensor(`${site}.E`, [rank], 0.8) } : {}
+    const D = at % 3 !== 1 ? { D: tensor(`${site}.D`, [out], 0.8) } : {}
+    const A = tensor(`${site}.A`, [rank, inner], 0.4)
+    const shared = `@shared.B.${out}`
+    const B = adapter.tensors.has(shared) ? shared : tensor(shared, [out, rank], 0.4)
+    add({ op: 'low_rank', site, in: inner, out, rank, scale: '0.5', slots: { A, B, ...E, ...D } })
+  })
+  return adapter
+}
+
 export function dora(seed: number): LoadedAdapter {
   const { adapter, tensor, add } = builder(seed)
   eachLinear((site, inner, out, at) => {
@@ -264,6 +279,7 @@ export function ownTensors(
 export const everyOperation = (): Record<string, LoadedAdapter> => ({
   'low_rank, rank 4': lowRank(1),
   'low_rank, rank 1': lowRank(2, 1),
+  'low_rank with factors of rank and output': factored(33),
   magnitude: dora(3),
   'scale in and out': ia3(4),
   'bottleneck relu': bottleneck(5, 'relu'),

@@ -1,8 +1,9 @@
 import { readCheckpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
 import type { Engine, LoadedAdapter } from '@graft/runner/engine/engine.ts'
 import { openOnnxEngine } from '@graft/runner/engine/onnx/onnx-engine.ts'
+import { openReferenceEngine } from '@graft/runner/engine/reference/reference-engine.ts'
 import { fromHex } from '@graft/sdk/format/digest.ts'
-import type { Bottleneck } from '@graft/sdk/format/operations.ts'
+import type { Bottleneck, LowRank } from '@graft/sdk/format/operations.ts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bottleneck, builder, dora, ia3, lowRank, ownTensors, prefix } from './random-adapters.ts'
 import { TINY, writeTinyCheckpoint } from './tiny-checkpoint.ts'
@@ -10,6 +11,7 @@ import { TINY, writeTinyCheckpoint } from './tiny-checkpoint.ts'
 /** What the engine cannot compute exactly it refuses by name, at load or when a sum is asked for. */
 describe('an adapter that the engine cannot serve', () => {
   let engine: Engine
+  let reference: Engine
   let remove: () => Promise<void>
 
   beforeAll(async () => {
@@ -17,8 +19,10 @@ describe('an adapter that the engine cannot serve', () => {
     remove = tiny.remove
     const checkpoint = await readCheckpoint(tiny.dir)
     engine = await openOnnxEngine({ checkpoint, baseDigest: fromHex('0'.repeat(64)), threads: 1 })
+    reference = await openReferenceEngine({ checkpoint, baseDigest: fromHex('0'.repeat(64)) })
   })
   afterAll(async () => {
+    await reference[Symbol.asyncDispose]()
     await engine[Symbol.asyncDispose]()
     await remove()
   })
@@ -131,6 +135,47 @@ describe('an adapter that the engine cannot serve', () => {
     const adapter = bottleneck(516, 'relu')
     change(adapter.operations as Bottleneck[])
     await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', part)
+  })
+
+  it('refuses low-rank updates of experts, convolutions, the embedding and the head', async () => {
+    const { vocab, hidden } = TINY
+    const update = (
+      seed: number,
+      site: string,
+      sizes: Partial<LowRank>,
+      a: number[],
+      b: number[],
+    ) => {
+      const { adapter, add, tensor } = builder(seed)
+      const slots = { A: tensor('A', a, 1), B: tensor('B', b, 1) }
+      add({ op: 'low_rank', site, in: hidden, out: hidden, rank: 2, scale: '1', ...sizes, slots })
+      return adapter
+    }
+    const linear = 'model.layers.0.self_attn.q_proj'
+    for (const [adapter, part] of [
+      [
+        update(521, linear, { experts: 3 }, [3, 2, hidden], [3, hidden, 2]),
+        'no stacks of experts (3 here)',
+      ],
+      [
+        update(522, linear, { kernel: [3, 3] }, [2, hidden, 3, 3], [hidden, 2, 1, 1]),
+        'no convolutions (kernel [3,3])',
+      ],
+      [
+        update(523, 'model.embed_tokens', { in: vocab }, [2, vocab], [hidden, 2]),
+        'low_rank at model.embed_tokens: this engine adapts the linears of the blocks only',
+      ],
+      [
+        update(524, 'lm_head', { out: vocab }, [2, hidden], [vocab, 2]),
+        'low_rank at lm_head: this engine adapts the linears of the blocks only',
+      ],
+    ] as const) {
+      await refuses(adapter, 'ERR_OPERATION_UNSUPPORTED', part)
+      await expect(reference.load(adapter)).rejects.toMatchObject({
+        code: 'ERR_OPERATION_UNSUPPORTED',
+        message: expect.stringContaining(part),
+      })
+    }
   })
 
   it('refuses a linear that the base does not have', async () => {
