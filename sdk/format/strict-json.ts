@@ -7,9 +7,10 @@ export const MAX_JSON_DEPTH = 64
 
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 const SPACE = /[\t\n\r ]*/y
-/** Up to the closing quote: RFC 8259 forbids raw control characters. */
+/** A run of plain characters: RFC 8259 forbids raw control characters. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the grammar names them
-const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
+const PLAIN = /[^"\\\u0000-\u001f]*/y
+const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
 
 /** UTF-8 bytes as text; a byte order mark and malformed sequences are refused, never replaced. */
 export function decodeUtf8(bytes: Uint8Array, where: string, code: ErrorCode): string {
@@ -52,8 +53,15 @@ export function parseStrictJson(
   }
   const string = (): string => {
     const start = at
-    const raw = match(STRING) ?? fail('a JSON string')
-    const value = raw.includes('\\') ? (JSON.parse(raw) as string) : raw.slice(1, -1)
+    let escaped = false
+    // Piece by piece: one pattern for the whole of a long text would exhaust the stack.
+    if (take('"')) while (match(PLAIN) !== null && match(ESCAPE) !== null) escaped = true
+    if (at === start || !take('"')) {
+      at = start
+      fail('a JSON string')
+    }
+    const raw = text.slice(start, at)
+    const value = escaped ? (JSON.parse(raw) as string) : raw.slice(1, -1)
     if (value.isWellFormed()) return value
     at = start
     return fail('a string without unpaired surrogates')

@@ -1,4 +1,5 @@
 import { decodeBase64 } from '@graft/sdk/format/base64url.ts'
+import { heldBytes } from '@graft/sdk/format/byte-source.ts'
 import { DTYPES, type Dtype, toFloat32 } from '@graft/sdk/format/dtypes.ts'
 import {
   parseSafetensorsHeader,
@@ -6,6 +7,7 @@ import {
   type Tensor,
   writeSafetensors,
 } from '@graft/sdk/format/safetensors.ts'
+import { openSafetensors } from '@graft/sdk/format/safetensors-source.ts'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { codeOf, hasData, readData } from './vectors.ts'
@@ -104,6 +106,8 @@ describe('writeSafetensors', () => {
   })
 })
 
+const INVALID = 'ERR_SAFETENSORS_INVALID'
+
 describe('readSafetensors', () => {
   const FORGED: [string, Uint8Array, string][] = [
     ['an empty file', new Uint8Array(), 'at least 8 bytes'],
@@ -136,7 +140,7 @@ describe('readSafetensors', () => {
     ['a size that differs from the shape', file(`{"a":${entry(0, 8)}}`, 8), '4 bytes for F32 [1]'],
     ['offsets in reverse', file(`{"a":${entry(4, 0)}}`, 4), '4 bytes for F32 [1]'],
     ['a negative offset', file(`{"a":${entry(-4, 0)}}`, 0), 'integers >= 0'],
-    ['a fractional offset', file(`{"a":${entry(0, 4.5)}}`, 4), 'integers >= 0'],
+    ['a fractional offset', file(`{"a":${entry(0, 4.5)}}`, 4), 'an integer of digits only'],
     ['a negative dimension', file(`{"a":${entry(0, 4, '[-1,-1]')}}`, 4), 'integers >= 0'],
     ['a shape that overflows', file(`{"a":${entry(0, 4, '[9007199254740991,2]')}}`, 4), '2^53'],
     ['an unknown dtype', file(`{"a":${entry(0, 4, '[1]', 'F128')}}`, 4), 'a safetensors dtype'],
@@ -155,6 +159,58 @@ describe('readSafetensors', () => {
   it.each(FORGED)('refuses %s', (_, bytes, reason) => {
     expect(() => readSafetensors(bytes)).toThrow(reason)
     expect(codeOf(() => readSafetensors(bytes))).toBe('ERR_SAFETENSORS_INVALID')
+  })
+
+  it.each<[string, string | number[], string, string]>([
+    ['a zip of torch.save', 'PK\x03\x04archive', 'ERR_PICKLE_REFUSED', 'torch.save'],
+    ['a pickle', [0x80, 2, 0x7d, 0x71, 0, 0x28, 0x58, 0x41], 'ERR_PICKLE_REFUSED', 'a pickle'],
+    ['a pickle in frames', [0x80, 4, 0x95, 9, 0, 0, 0, 0, 0, 0], 'ERR_PICKLE_REFUSED', 'a pickle'],
+    ['a Git LFS pointer', 'version https://git-lfs.github.com/spec/v1\n', INVALID, 'git lfs pull'],
+    ['a GGUF', 'GGUF\x03\0\0\0\0\0\0\0', INVALID, 'GGUF'],
+    ['an HDF5 file', '\x89HDF\r\n\x1a\n', INVALID, 'HDF5'],
+    ['a NumPy array', '\x93NUMPY\x01\0', INVALID, 'NumPy'],
+  ])(
+    'names %s that is called .safetensors, read whole or by ranges',
+    async (_, start, code, says) => {
+      const codes = typeof start === 'string' ? [...start].map((c) => c.charCodeAt(0)) : start
+      const bytes = new Uint8Array([...codes, ...Array(100).fill(0)])
+      expect(codeOf(() => readSafetensors(bytes))).toBe(code)
+      expect(() => readSafetensors(bytes)).toThrow(says)
+      await expect(openSafetensors(heldBytes(bytes))).rejects.toMatchObject({ code })
+    },
+  )
+
+  it.each<[string, (i: number) => string]>([
+    ['open brackets', () => '['],
+    ['an unclosed text', (i) => (i === 0 ? '"' : 'a')],
+    ['tensors without a size', (i) => `"${i}":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},`],
+    ['members of one entry', (i) => (i === 0 ? '"a":{' : `"${i}":0,`)],
+    ['escapes', (i) => (i === 0 ? '"' : '\\ud83d')],
+    ['white space', () => ' '],
+  ])('answers 8 MiB of %s without a crash or a long wait', (_, piece) => {
+    const parts = ['{']
+    for (let i = 0, size = 1; size < 8 * 1024 * 1024 - 80; i++) {
+      parts.push(piece(i))
+      size += parts.at(-1)!.length
+    }
+    parts.push('"end":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}')
+    const code = codeOf(() => readSafetensors(file(parts.join(''))))
+    expect(code).toMatch(/^(accepted|ERR_SAFETENSORS_INVALID)$/)
+  })
+
+  it.each(['1.0', '1e0', '-0', '10E-1'])(
+    'refuses %s where a count belongs, as readers with integer types do',
+    (one) =>
+      expect(() =>
+        readSafetensors(file(`{"a":{"dtype":"U8","shape":[${one}],"data_offsets":[0,1]}}`, 1)),
+      ).toThrow('an integer of digits only'),
+  )
+
+  it('refuses a product that overflows before a 0 ends it', () => {
+    const shape = '[9007199254740991,9007199254740991,0]'
+    expect(() => readSafetensors(file(`{"a":${entry(0, 0, shape)}}`))).toThrow('2^53')
+    const zero = file(`{"a":${entry(0, 0, '[0,9007199254740991,9007199254740991]')}}`)
+    expect(codeOf(() => readSafetensors(zero))).toBe('accepted')
   })
 
   const POINTER = 'formats/lfs-pointer/model.safetensors'
