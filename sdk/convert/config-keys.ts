@@ -1,6 +1,6 @@
 import { type ErrorCode, expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { Json } from '@graft/sdk/format/strict-json.ts'
-import type { ConfigObject } from './detect-source.ts'
+import type { ConfigObject } from './source-format.ts'
 
 /**
  * What an importer makes of a config key:

@@ -1,32 +1,45 @@
-import type { BaseTensor } from '@graft/sdk/format/base-identity.ts'
-import { createBaseSites } from '@graft/sdk/format/base-sites.ts'
 import { encodeBase64 } from '@graft/sdk/format/base64url.ts'
-import { type Digest, sha256 } from '@graft/sdk/format/digest.ts'
+import { type ByteSource, heldBytes, readAll, sameBytes } from '@graft/sdk/format/byte-source.ts'
+import type { CreateHash } from '@graft/sdk/format/digest.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
-import { type BaseIdentity, MANIFEST_SCHEMA, type Manifest } from '@graft/sdk/format/manifest.ts'
+import { MANIFEST_SCHEMA, type Manifest } from '@graft/sdk/format/manifest.ts'
 import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import { checkManifest } from '@graft/sdk/format/parse-manifest.ts'
-import { readSafetensors, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
-import { verifyAdapter } from '@graft/sdk/format/verify-adapter.ts'
+import {
+  type OpenedSafetensors,
+  openSafetensors,
+  safetensorsSource,
+} from '@graft/sdk/format/safetensors-source.ts'
+import { scanSafetensors } from '@graft/sdk/format/scan-safetensors.ts'
+import { checkSites, refuseZeroEffect } from '@graft/sdk/format/verify-adapter.ts'
 import type { Compiled } from './compiled.ts'
-import { detectSource, type SourceFiles } from './detect-source.ts'
-import { exportAdapter } from './export-adapter.ts'
-import { importBottleneck } from './import-bottleneck.ts'
-import { importPeft } from './import-peft.ts'
+import { detectSource } from './detect-source.ts'
+import { EXPORTERS } from './formats.ts'
+import type { ImportBase, SourceFiles, SourceFormat } from './source-format.ts'
 
-export interface ImportOptions {
-  /** The folder that a tool saved: paths and bytes. */
-  files: SourceFiles
-  base: { identity: BaseIdentity; tensors: readonly BaseTensor[] }
+interface Options {
+  base: ImportBase
   /** `@scope/name`. */
   name: string
   version: string
   description?: string
   license?: string
+  /** The platform's own; with the default one the adapter is held whole. */
+  createHash?: CreateHash
+}
+
+export interface SourceOptions extends Options {
+  /** The folder that a tool saved. */
+  files: SourceFiles
+}
+
+export interface ImportOptions extends Options {
+  /** The folder that a tool saved: paths and bytes. */
+  files: ReadonlyMap<string, Uint8Array>
 }
 
 export interface ImportReport {
-  format: 'peft' | 'adapters'
+  format: SourceFormat['format']
   toolVersion: string | null
   family: string
   flags: string[]
@@ -41,7 +54,7 @@ export interface ImportReport {
   inertKeys: string[]
   /** Files of the folder that play no part. */
   ignoredFiles: string[]
-  /** Export gives the source's safetensors back byte for byte; otherwise tensor for tensor. */
+  /** Export gives the source's weights back byte for byte; otherwise tensor for tensor. */
   byteExact: boolean
 }
 
@@ -61,18 +74,14 @@ function refuseHeads(files: SourceFiles, used: ReadonlySet<string>): void {
 const total = (shape: readonly number[]): number => shape.reduce((n, dim) => n * dim, 1)
 
 async function buildManifest(
-  options: ImportOptions,
+  options: Options,
   compiled: Compiled,
-  safetensors: Uint8Array,
-  origin: NonNullable<Manifest['origin']>,
+  format: SourceFormat['format'],
+  opened: OpenedSafetensors,
+  size: number,
 ): Promise<Manifest> {
-  const { tensors } = readSafetensors(safetensors)
-  const rows = await Promise.all(
-    [...tensors].map(async ([name, { dtype, shape, data }]) => {
-      return { name, dtype, shape, sha256: await sha256(data) }
-    }),
-  )
-  const digest: Digest = await sha256(safetensors)
+  const { createHash } = options
+  const digests = await scanSafetensors(opened, createHash ? { createHash } : {})
   return checkManifest({
     schema: MANIFEST_SCHEMA,
     name: options.name,
@@ -82,71 +91,96 @@ async function buildManifest(
     base: options.base.identity,
     method: { family: compiled.family, flags: compiled.flags },
     operations: compiled.operations,
-    tensors: rows,
+    tensors: [...opened.tensors].map(([name, { dtype, shape }]) => {
+      return { name, dtype, shape, sha256: digests.tensors.get(name)! }
+    }),
     files: [
       {
         path: 'adapter.safetensors',
-        size: safetensors.length,
-        sha256: digest,
+        size,
+        sha256: digests.file,
         role: 'canonical',
         mediaType: 'application/vnd.safetensors',
       },
     ],
-    origin,
+    origin: { format, ...compiled.origin },
     crit: [],
     ...(Object.keys(compiled.training).length > 0 ? { training: compiled.training } : {}),
   })
 }
 
+/** The source's weights out of the canonical tensors and the origin: what export will give back. */
+async function rebuilt(
+  source: SourceFormat,
+  compiled: Pick<Compiled, 'origin' | 'tensors'>,
+  weightsPath: string,
+): Promise<ByteSource | undefined> {
+  const manifest = { origin: { format: source.format, ...compiled.origin } } as Manifest
+  const files = await EXPORTERS[source.format]?.rebuild({ manifest, tensors: compiled.tensors })
+  const name = weightsPath.slice(weightsPath.lastIndexOf('/') + 1)
+  const weights = [...(files ?? [])].filter(([path]) => !path.endsWith('.json'))
+  return (weights.find(([path]) => path === name) ?? weights[0])?.[1]
+}
+
 /**
- * Reads what PEFT or AdapterHub saved and compiles it to operations on the base's sites. The result has passed
- * verifyAdapter against the base's headers.
+ * Keeps the source's header where its layout is not the one that a writer would choose, so that every byte comes back.
+ * @returns whether it does
+ */
+async function keepLayout(
+  source: SourceFormat,
+  compiled: Compiled,
+  weightsPath: string,
+  weights: ByteSource,
+): Promise<boolean> {
+  const same = async (): Promise<boolean> => {
+    const again = await rebuilt(source, compiled, weightsPath)
+    return again !== undefined && sameBytes(again, weights)
+  }
+  if (await same()) return true
+  if (compiled.origin.header !== undefined || !weightsPath.endsWith('.safetensors')) return false
+  const { header } = await openSafetensors(weights)
+  compiled.origin = { ...compiled.origin, header: encodeBase64(header) }
+  return same()
+}
+
+/**
+ * Reads what a tool saved and compiles it to operations on the base's sites. The result has passed every check of
+ * verifyAdapter against the base's headers. Nothing is held whole: source and result are read tensor by tensor.
  * @throws ERR_SOURCE_UNKNOWN, ERR_PICKLE_REFUSED, ERR_CONFIG_UNKNOWN_KEY, ERR_CONFIG_INVALID,
  *   ERR_METHOD_UNSUPPORTED, ERR_BASE_MUTATED, ERR_TENSOR_*, ERR_SAFETENSORS_INVALID, ERR_WEIGHTS_NON_FINITE,
  *   ERR_ZERO_EFFECT, ERR_MANIFEST_INVALID
  */
-export async function importAdapter(options: ImportOptions): Promise<{
+export async function importSource(options: SourceOptions): Promise<{
   manifest: Manifest
-  safetensors: Uint8Array<ArrayBuffer>
+  safetensors: ByteSource
   report: ImportReport
 }> {
   const { files, base } = options
-  const source = detectSource(files)
-  const used = new Set([source.configPath, source.weightsPath])
+  const { source, detected } = await detectSource(files)
+  const { configPath, weightsPath, others = [] } = detected
+  const used = new Set([...(configPath === null ? [] : [configPath]), weightsPath, ...others])
   refuseHeads(files, used)
-  const weights = files.get(source.weightsPath)!
-  const { tensors, metadata } = readSafetensors(weights)
-  const sites = createBaseSites(base.tensors, base.identity.modelType)
-  const compiled =
-    source.format === 'peft'
-      ? importPeft(source.config, source.configPath, tensors, sites)
-      : importBottleneck(source.config, source.configPath, tensors, sites, base.identity.modelType)
-  const safetensors = writeSafetensors(compiled.tensors)
-  const manifest = await buildManifest(options, compiled, safetensors, {
-    format: source.format,
-    toolVersion: compiled.toolVersion,
-    config: encodeBase64(files.get(source.configPath)!),
-    keyMap: compiled.keyMap,
-    metadata,
-  })
-  await verifyAdapter(manifest, safetensors, base.tensors)
+  const compiled = await source.import(detected, files, base)
+  const byteExact = await keepLayout(source, compiled, weightsPath, files.get(weightsPath)!)
+  const safetensors = safetensorsSource(compiled.tensors)
+  const opened = await openSafetensors(safetensors)
+  const manifest = await buildManifest(options, compiled, source.format, opened, safetensors.size)
+  checkSites(manifest, base.tensors)
+  await refuseZeroEffect(manifest, compiled.tensors)
   const operations: ImportReport['operations'] = {}
   for (const { op } of manifest.operations) operations[op] = (operations[op] ?? 0) + 1
-  const again = [...exportAdapter({ manifest, safetensors })].find(([path]) =>
-    path.endsWith('.safetensors'),
-  )![1]
   return {
     manifest,
     safetensors,
     report: {
       format: source.format,
-      toolVersion: compiled.toolVersion,
+      toolVersion: compiled.origin.toolVersion,
       family: compiled.family,
       flags: compiled.flags,
       operations,
       tensors: manifest.tensors.length,
       parameters: manifest.tensors.reduce((n, row) => n + total(row.shape), 0),
-      bytes: safetensors.length,
+      bytes: safetensors.size,
       scales: [
         ...new Set(
           manifest.operations.flatMap((op) =>
@@ -156,7 +190,18 @@ export async function importAdapter(options: ImportOptions): Promise<{
       ],
       inertKeys: compiled.inert,
       ignoredFiles: [...files.keys()].filter((path) => !used.has(path)),
-      byteExact: again.length === weights.length && again.every((byte, i) => byte === weights[i]),
+      byteExact,
     },
   }
+}
+
+/** The same in memory. @throws as importSource */
+export async function importAdapter(options: ImportOptions): Promise<{
+  manifest: Manifest
+  safetensors: Uint8Array
+  report: ImportReport
+}> {
+  const files = new Map([...options.files].map(([path, bytes]) => [path, heldBytes(bytes)]))
+  const { manifest, safetensors, report } = await importSource({ ...options, files })
+  return { manifest, safetensors: await readAll(safetensors), report }
 }

@@ -1,12 +1,12 @@
 import type { BaseTensor } from './base-identity.ts'
 import { createBaseSites } from './base-sites.ts'
-import { type ByteSource, chunksOf, heldBytes, readAll } from './byte-source.ts'
+import { type ByteSource, heldBytes, readAll } from './byte-source.ts'
 import { checkSite } from './check-sites.ts'
-import { type CreateHash, type Digest, heldHash } from './digest.ts'
-import { findNonFinite, toFloat32 } from './dtypes.ts'
+import { toFloat32 } from './dtypes.ts'
 import { type ErrorCode, expected, GraftError } from './errors.ts'
-import type { FileRow, Manifest } from './manifest.ts'
-import { type OpenedSafetensors, openSafetensors } from './safetensors-source.ts'
+import type { Manifest } from './manifest.ts'
+import { openSafetensors } from './safetensors-source.ts'
+import { type ScanOptions, scanSafetensors } from './scan-safetensors.ts'
 import { slotsOf } from './slots.ts'
 import type { TensorSource } from './tensor-source.ts'
 import { hasNoEffect } from './zero-effect.ts'
@@ -44,54 +44,6 @@ function checkTable(manifest: Manifest, tensors: ReadonlyMap<string, TensorSourc
       )
 }
 
-/** @param at elements of the tensor before this piece */
-function checkFinite(name: string, dtype: string, piece: Uint8Array, at: number): void {
-  const found = findNonFinite(dtype, piece)
-  if (found < 0) return
-  const value = toFloat32(dtype, piece)[found]
-  refuse(
-    'ERR_WEIGHTS_NON_FINITE',
-    `tensor ${name}: element ${at + found}`,
-    'finite in f32',
-    `${value}`,
-  )
-}
-
-export interface VerifyOptions {
-  /** The platform's own. @default one that holds the file whole */
-  createHash?: CreateHash
-  /** Of the whole file, where it was computed as the file came. */
-  fileDigest?: Digest
-}
-
-/** One pass over the file's bytes: the digests of the file and of every tensor, and finite values. */
-async function checkBytes(
-  manifest: Manifest,
-  { header, tensors }: OpenedSafetensors,
-  { createHash = heldHash, fileDigest }: VerifyOptions,
-  row: FileRow,
-): Promise<void> {
-  const digests = new Map(manifest.tensors.map((row) => [row.name, row.sha256]))
-  const file = fileDigest === undefined ? createHash() : null
-  file?.update(header)
-  // Tensors tile the file in the order that the header was parsed to.
-  for (const [name, { dtype, shape, data }] of tensors) {
-    const hash = createHash()
-    const bytesEach = data.size / shape.reduce((n, dim) => n * dim, 1)
-    let at = 0
-    for await (const piece of chunksOf(data)) {
-      file?.update(piece)
-      hash.update(piece)
-      checkFinite(name, dtype, piece, at)
-      at += piece.length / bytesEach
-    }
-    const [got, want] = [await hash.digest(), digests.get(name)]
-    if (got !== want) refuse('ERR_DIGEST_MISMATCH', `tensor ${name}`, String(want), got)
-  }
-  const got = file ? await file.digest() : fileDigest
-  if (got !== row.sha256) refuse('ERR_DIGEST_MISMATCH', row.path, row.sha256, got)
-}
-
 /**
  * Everything that can be proven about an adapter from its bytes and, when given, the base's headers, in one pass over
  * the file and, of its tensors, one at a time. Expects a manifest that parseManifest accepted.
@@ -102,7 +54,7 @@ export async function verifyAdapter(
   manifest: Manifest,
   safetensors: Uint8Array | ByteSource,
   baseTensors?: readonly BaseTensor[],
-  options: VerifyOptions = {},
+  options: ScanOptions = {},
 ): Promise<void> {
   const source = safetensors instanceof Uint8Array ? heldBytes(safetensors) : safetensors
   const row = manifest.files.find((file) => file.role === 'canonical')
@@ -118,12 +70,23 @@ export async function verifyAdapter(
       if (!same(got, shape))
         refuse('ERR_TENSOR_SHAPE', `${op.op} at ${op.site}: ${slot}`, `[${shape}]`, got)
     }
-  if (baseTensors) {
-    const sites = createBaseSites(baseTensors, manifest.base.modelType)
-    for (const op of manifest.operations) checkSite(op, sites)
+  if (baseTensors) checkSites(manifest, baseTensors)
+  const scanned = await scanSafetensors(opened, options)
+  for (const { name, sha256 } of manifest.tensors) {
+    const got = scanned.tensors.get(name)
+    if (got !== sha256) refuse('ERR_DIGEST_MISMATCH', `tensor ${name}`, sha256, got)
   }
-  await checkBytes(manifest, opened, options, row)
+  if (scanned.file !== row.sha256) refuse('ERR_DIGEST_MISMATCH', row.path, row.sha256, scanned.file)
   await refuseZeroEffect(manifest, tensors)
+}
+
+/** Every operation against the base's headers. @throws ERR_TENSOR_UNMATCHED, ERR_TENSOR_SHAPE */
+export function checkSites(
+  { operations, base }: Pick<Manifest, 'operations' | 'base'>,
+  baseTensors: readonly BaseTensor[],
+): void {
+  const sites = createBaseSites(baseTensors, base.modelType)
+  for (const op of operations) checkSite(op, sites)
 }
 
 /** @throws ERR_ZERO_EFFECT */

@@ -1,4 +1,4 @@
-import { isSaved } from '@graft/convert/peft-targets.ts'
+import { isSaved } from '@graft/convert/peft/targets.ts'
 import type { Operation } from '@graft/sdk/format/operations.ts'
 import { describe, expect, it } from 'vitest'
 import {

@@ -79,6 +79,8 @@ describe.skipIf(!present)('an adapter that a stranger published', () => {
       scales: ['2'],
       parameters: 221_184,
     })
-    expect(exportAdapter(made).get('adapter_config.json')).toEqual(files.get('adapter_config.json'))
+    expect((await exportAdapter(made)).get('adapter_config.json')).toEqual(
+      files.get('adapter_config.json'),
+    )
   })
 })

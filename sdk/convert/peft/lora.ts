@@ -2,11 +2,11 @@ import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
 import { isDecimal, toDecimal } from '@graft/sdk/format/decimal.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { LowRank, Magnitude } from '@graft/sdk/format/operations.ts'
-import { type Collector, type Compiled, resolveSite } from './compiled.ts'
-import type { ConfigReader } from './config-keys.ts'
-import { compileExtras } from './peft-extra.ts'
-import { checkTargets } from './peft-targets.ts'
+import { type Collector, type CompiledPart, resolveSite } from '../compiled.ts'
+import type { ConfigReader } from '../config-keys.ts'
+import { compileExtras } from './extra.ts'
 import { suffixMatch } from './python-pattern.ts'
+import { checkTargets } from './targets.ts'
 
 /** Initialisations that subtract from the base's weights: the adapter is right only on that changed base. */
 const MUTATES_BASE = /^(?:pissa(?:_niter_\d+)?|olora|corda|loftq|lora_ga)$/
@@ -67,7 +67,7 @@ export function compileLora(
   keys: ReadonlyMap<string, string>,
   config: ConfigReader,
   sites: BaseSites,
-): Omit<Compiled, 'toolVersion' | 'inert' | 'tensors' | 'keyMap'> {
+): CompiledPart {
   checkInit(config)
   const r = config.integer('r', 1, 8)
   const alpha = config.number('lora_alpha', 8)

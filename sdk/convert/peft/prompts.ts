@@ -2,16 +2,15 @@ import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
 import { DTYPES, isDtype } from '@graft/sdk/format/dtypes.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { Prefix, Prompt } from '@graft/sdk/format/operations.ts'
-import type { Tensor } from '@graft/sdk/format/safetensors.ts'
-import type { Collector, Compiled } from './compiled.ts'
-import type { ConfigReader } from './config-keys.ts'
-import { embeddingPath, listBlocks } from './layers.ts'
-
-type Part = Omit<Compiled, 'toolVersion' | 'inert' | 'tensors' | 'keyMap'>
+import { derivedTensor, readTensor, type TensorSource } from '@graft/sdk/format/tensor-source.ts'
+import type { Collector, CompiledPart } from '../compiled.ts'
+import type { ConfigReader } from '../config-keys.ts'
+import { embeddingPath, listBlocks } from '../layers.ts'
+import { movePlane } from '../planes.ts'
 
 const KEY = 'prompt_embeddings'
 
-function sourceTensor(collector: Collector, want: number[]): Tensor {
+function sourceTensor(collector: Collector, want: number[]): TensorSource {
   const tensor = collector.peek(KEY)
   if (tensor === null)
     throw new GraftError('ERR_TENSOR_MISSING', `tensor ${KEY} is absent; it is the whole adapter`)
@@ -43,7 +42,7 @@ export function compilePrompt(
   config: ConfigReader,
   sites: BaseSites,
   family: 'prompt' | 'p_tuning',
-): Part {
+): CompiledPart {
   const { virtualTokens, dim: hidden } = readCommon(config)
   sourceTensor(collector, [virtualTokens, hidden])
   const site = embeddingPath(sites)
@@ -59,31 +58,14 @@ export function compilePrompt(
 }
 
 /**
- * Copies one of `count` planes out of [tokens, count, heads, dim] into [heads, tokens, dim], or back.
- * Rows of dim elements stay whole, so any dtype moves as bytes.
- */
-export function movePlane(
-  source: Uint8Array,
-  plane: Uint8Array,
-  sizes: { tokens: number; count: number; heads: number; rowBytes: number },
-  index: number,
-  direction: 'split' | 'join',
-): void {
-  const { tokens, count, heads, rowBytes } = sizes
-  for (let t = 0; t < tokens; t++)
-    for (let h = 0; h < heads; h++) {
-      const outer = ((t * count + index) * heads + h) * rowBytes
-      const inner = (h * tokens + t) * rowBytes
-      if (direction === 'split') plane.set(source.subarray(outer, outer + rowBytes), inner)
-      else source.set(plane.subarray(inner, inner + rowBytes), outer)
-    }
-}
-
-/**
  * Prefix tuning: per layer a plane of keys and one of values, out of [tokens, 2 * layers, heads, headDim].
  * PEFT writes them to the cache as they are, so they are never rotated.
  */
-export function compilePrefix(collector: Collector, config: ConfigReader, sites: BaseSites): Part {
+export function compilePrefix(
+  collector: Collector,
+  config: ConfigReader,
+  sites: BaseSites,
+): CompiledPart {
   const { virtualTokens, dim, layers, heads } = readCommon(config)
   const tensor = sourceTensor(collector, [virtualTokens, layers * 2 * dim])
   const blocks = listBlocks(sites)
@@ -98,11 +80,15 @@ export function compilePrefix(collector: Collector, config: ConfigReader, sites:
   const rowBytes = (headDim * DTYPES[tensor.dtype].bits) / 8
   const sizes = { tokens: virtualTokens, count: layers * 2, heads, rowBytes }
   const plane = (index: number, site: string, slot: 'k' | 'v'): string => {
-    const data = new Uint8Array(heads * virtualTokens * rowBytes)
-    movePlane(tensor.data, data, sizes, index, 'split')
+    const bytes = heads * virtualTokens * rowBytes
     const shape = [heads, virtualTokens, headDim]
+    const split = derivedTensor(tensor.dtype, shape, bytes, async () => {
+      const data = new Uint8Array(bytes)
+      movePlane((await readTensor(tensor)).data, data, sizes, index, 'split')
+      return data
+    })
     const transform = `plane ${index},${layers * 2}`
-    return collector.add(KEY, site, `prefix.${slot}`, { ...tensor, shape, data }, transform)
+    return collector.add(KEY, site, `prefix.${slot}`, split, transform)
   }
   const operations = blocks.map(({ attention: site }, layer): Prefix => {
     const keys = sites.linear(`${site}.k_proj`)

@@ -1,5 +1,5 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
-import type { ConfigReader } from './config-keys.ts'
+import type { ConfigReader } from '../config-keys.ts'
 import { fullMatch } from './python-pattern.ts'
 
 /** Names match whole or after a dot; a text is one regular expression. */

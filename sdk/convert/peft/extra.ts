@@ -2,10 +2,11 @@ import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { Replace } from '@graft/sdk/format/operations.ts'
 import type { Json } from '@graft/sdk/format/strict-json.ts'
-import { type Collector, resolveSite } from './compiled.ts'
-import type { ConfigReader } from './config-keys.ts'
-import { embeddingPath } from './layers.ts'
-import { isSaved } from './peft-targets.ts'
+import { derivedTensor, readTensor, type TensorSource } from '@graft/sdk/format/tensor-source.ts'
+import { type Collector, resolveSite } from '../compiled.ts'
+import type { ConfigReader } from '../config-keys.ts'
+import { embeddingPath } from '../layers.ts'
+import { isSaved } from './targets.ts'
 
 /** A whole tensor instead of the base's, of exactly its shape. @throws ERR_TENSOR_UNMATCHED, ERR_TENSOR_SHAPE */
 export function replaceTensor(
@@ -116,10 +117,13 @@ export function tokenRows(
   }
 }
 
-function pickRows<T extends { shape: number[]; data: Uint8Array }>(tensor: T, order: number[]): T {
-  const bytes = tensor.data.length / order.length
-  const data = new Uint8Array(tensor.data.length)
-  for (const [to, from] of order.entries())
-    data.set(tensor.data.subarray(from * bytes, (from + 1) * bytes), to * bytes)
-  return { ...tensor, data }
+function pickRows(tensor: TensorSource, order: number[]): TensorSource {
+  return derivedTensor(tensor.dtype, tensor.shape, tensor.data.size, async () => {
+    const { data: source } = await readTensor(tensor)
+    const bytes = source.length / order.length
+    const data = new Uint8Array(source.length)
+    for (const [to, from] of order.entries())
+      data.set(source.subarray(from * bytes, (from + 1) * bytes), to * bytes)
+    return data
+  })
 }

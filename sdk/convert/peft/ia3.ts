@@ -1,10 +1,10 @@
 import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { Scale } from '@graft/sdk/format/operations.ts'
-import { type Collector, type Compiled, resolveSite } from './compiled.ts'
-import type { ConfigReader } from './config-keys.ts'
-import { compileExtras } from './peft-extra.ts'
-import { checkTargets, matchesTargets } from './peft-targets.ts'
+import { type Collector, type CompiledPart, resolveSite } from '../compiled.ts'
+import type { ConfigReader } from '../config-keys.ts'
+import { compileExtras } from './extra.ts'
+import { checkTargets, matchesTargets } from './targets.ts'
 
 /** IA3: l scales a module's output, or the input of feed-forward modules. Its orientation on disk tells which. */
 export function compileIa3(
@@ -12,7 +12,7 @@ export function compileIa3(
   keys: ReadonlyMap<string, string>,
   config: ConfigReader,
   sites: BaseSites,
-): Omit<Compiled, 'toolVersion' | 'inert' | 'tensors' | 'keyMap'> {
+): CompiledPart {
   const feedforward = config.targets('feedforward_modules') ?? []
   const operations: Scale[] = []
   const rest = new Map<string, string>()

@@ -1,4 +1,4 @@
-import type { KeyTable } from './config-keys.ts'
+import type { KeyTable } from '../config-keys.ts'
 
 /** Keys of every PEFT config. */
 const COMMON = {

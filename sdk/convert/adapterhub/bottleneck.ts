@@ -1,18 +1,20 @@
-import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
+import { createBaseSites } from '@graft/sdk/format/base-sites.ts'
+import { encodeBase64 } from '@graft/sdk/format/base64url.ts'
+import { readAll } from '@graft/sdk/format/byte-source.ts'
 import { isDecimal, toDecimal } from '@graft/sdk/format/decimal.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { Activation, Bottleneck } from '@graft/sdk/format/operations.ts'
-import type { Tensor } from '@graft/sdk/format/safetensors.ts'
-import { type Collector, type Compiled, createCollector } from './compiled.ts'
+import { openSafetensors } from '@graft/sdk/format/safetensors-source.ts'
+import { type Collector, type Compiled, createCollector } from '../compiled.ts'
 import {
   type ConfigReader,
   checkKeys,
   inertKeys,
   type KeyTable,
   readConfig,
-} from './config-keys.ts'
-import type { ConfigObject } from './detect-source.ts'
-import { listBlocks } from './layers.ts'
+} from '../config-keys.ts'
+import { listBlocks } from '../layers.ts'
+import type { Detected, ImportBase, SourceFiles } from '../source-format.ts'
 
 const TOP_KEYS: KeyTable = {
   config: 'read',
@@ -154,7 +156,7 @@ function readReduction(config: ConfigReader, hidden: number): (layer: number) =>
   return (layer) => width(value[String(layer)] ?? value['default'])
 }
 
-function compileBlock(
+async function compileBlock(
   collector: Collector,
   prefix: string,
   site: string,
@@ -162,7 +164,7 @@ function compileBlock(
   s: Settings,
   hidden: number,
   reduced: number,
-): Bottleneck {
+): Promise<Bottleneck> {
   const slot = (part: string) => `bn.${place}.${part}`
   const take = (key: string, part: string, shape: number[]): string => {
     const full = `${prefix}.${key}`
@@ -190,7 +192,7 @@ function compileBlock(
       ['weight', slots.lnBeforeW],
       ['bias', slots.lnBeforeB],
     ] as const)
-      collector.takeCopy(`${prefix}.adapter_norm_before.${param}`, name)
+      await collector.takeCopy(`${prefix}.adapter_norm_before.${param}`, name)
   }
   if (s.lnAfter) {
     slots.lnAfterW = take('adapter_norm_after.weight', 'ln_after.w', [hidden])
@@ -219,13 +221,15 @@ function compileBlock(
 }
 
 /** AdapterHub's bottleneck adapters. @throws as importPeft does, and ERR_ARCHITECTURE_UNSUPPORTED */
-export function importBottleneck(
-  config: ConfigObject,
-  configPath: string,
-  source: ReadonlyMap<string, Tensor>,
-  sites: BaseSites,
-  modelType: string,
-): Compiled {
+export async function importBottleneck(
+  detected: Detected,
+  files: SourceFiles,
+  base: ImportBase,
+): Promise<Compiled> {
+  const { config } = detected
+  const configPath = detected.configPath!
+  const { modelType } = base.identity
+  const sites = createBaseSites(base.tensors, modelType)
   checkKeys(config, TOP_KEYS, configPath)
   const top = readConfig(config, configPath)
   const inner = top.value('config')
@@ -251,7 +255,8 @@ export function importBottleneck(
   const reduction = readReduction(reader, hidden)
   const leaveOut = reader.value('leave_out') ?? []
   if (!Array.isArray(leaveOut)) return reader.fail('leave_out', 'a list of layers')
-  const collector = createCollector(source)
+  const { tensors, metadata } = await openSafetensors(files.get(detected.weightsPath)!)
+  const collector = createCollector(tensors)
   const operations: Bottleneck[] = []
   for (const [layer, { block }] of listBlocks(sites).entries()) {
     if (leaveOut.includes(layer)) continue
@@ -259,7 +264,7 @@ export function importBottleneck(
       if (!reader.boolean(flag, false)) continue
       const prefix = `${block}.${module}.adapters.${settings.name}`
       operations.push(
-        compileBlock(collector, prefix, block, place, settings, hidden, reduction(layer)),
+        await compileBlock(collector, prefix, block, place, settings, hidden, reduction(layer)),
       )
     }
   }
@@ -275,10 +280,14 @@ export function importBottleneck(
   return {
     family: 'bottleneck',
     flags: [...(settings.parallel ? ['parallel'] : []), ...(settings.gated ? ['gated'] : [])],
-    toolVersion: typeof version === 'string' ? version.replace(/^adapters\./, '') : null,
     operations,
     tensors: collector.tensors,
-    keyMap: collector.keyMap,
+    origin: {
+      toolVersion: typeof version === 'string' ? version.replace(/^adapters\./, '') : null,
+      config: encodeBase64(await readAll(files.get(configPath)!)),
+      keyMap: collector.keyMap,
+      metadata,
+    },
     inert: [...inertKeys(config, TOP_KEYS), ...inertKeys(inner, BN_KEYS)],
     training: { reduction_factor: inner['reduction_factor'], dropout: inner['dropout'] ?? 0 },
   }

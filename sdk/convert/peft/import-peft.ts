@@ -1,18 +1,20 @@
-import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
+import { type BaseSites, createBaseSites } from '@graft/sdk/format/base-sites.ts'
+import { encodeBase64 } from '@graft/sdk/format/base64url.ts'
+import { readAll } from '@graft/sdk/format/byte-source.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { Replace } from '@graft/sdk/format/operations.ts'
-import type { Tensor } from '@graft/sdk/format/safetensors.ts'
-import { type Collector, type Compiled, createCollector } from './compiled.ts'
+import { openSafetensors } from '@graft/sdk/format/safetensors-source.ts'
+import { type Collector, type Compiled, type CompiledPart, createCollector } from '../compiled.ts'
 import {
   type ConfigReader,
   checkKeys,
   inertKeys,
   type KeyTable,
   readConfig,
-} from './config-keys.ts'
-import type { ConfigObject } from './detect-source.ts'
-import { replaceTensor, tokenRows } from './peft-extra.ts'
-import { compileIa3 } from './peft-ia3.ts'
+} from '../config-keys.ts'
+import type { Detected, ImportBase, SourceFiles } from '../source-format.ts'
+import { replaceTensor, tokenRows } from './extra.ts'
+import { compileIa3 } from './ia3.ts'
 import {
   IA3_KEYS,
   LN_KEYS,
@@ -21,17 +23,16 @@ import {
   PREFIX_KEYS,
   PROMPT_KEYS,
   TOKENS_KEYS,
-} from './peft-keys.ts'
-import { compileLora } from './peft-lora.ts'
-import { compilePrefix, compilePrompt } from './peft-prompts.ts'
+} from './keys.ts'
+import { compileLora } from './lora.ts'
+import { compilePrefix, compilePrompt } from './prompts.ts'
 
-type Part = Omit<Compiled, 'toolVersion' | 'inert' | 'tensors' | 'keyMap'>
 type Compile = (
   collector: Collector,
   keys: ReadonlyMap<string, string>,
   config: ConfigReader,
   sites: BaseSites,
-) => Part
+) => CompiledPart | Promise<CompiledPart>
 
 const PREFIX = 'base_model.model.'
 
@@ -61,7 +62,7 @@ function compileNorms(
   keys: ReadonlyMap<string, string>,
   _config: ConfigReader,
   sites: BaseSites,
-): Part {
+): CompiledPart {
   const operations: Replace[] = []
   for (const [inner, key] of keys) {
     const [, path, param] = /^(.+)\.ln_tuning_layers\.(weight|bias)$/.exec(inner) ?? []
@@ -77,7 +78,7 @@ function compileTokens(
   keys: ReadonlyMap<string, string>,
   config: ConfigReader,
   sites: BaseSites,
-): Part {
+): CompiledPart {
   const operations: Replace[] = []
   for (const [inner, key] of keys) {
     const path = /^(.+)\.trainable_tokens_delta$/.exec(inner)?.[1]
@@ -88,12 +89,13 @@ function compileTokens(
 }
 
 /** @throws ERR_METHOD_UNSUPPORTED, ERR_CONFIG_UNKNOWN_KEY, ERR_CONFIG_INVALID, ERR_BASE_MUTATED, ERR_TENSOR_* */
-export function importPeft(
-  config: ConfigObject,
-  configPath: string,
-  source: ReadonlyMap<string, Tensor>,
-  sites: BaseSites,
-): Compiled {
+export async function importPeft(
+  detected: Detected,
+  files: SourceFiles,
+  base: ImportBase,
+): Promise<Compiled> {
+  const { config } = detected
+  const configPath = detected.configPath!
   const name = String(config['peft_type'])
   const type = Object.hasOwn(TYPES, name) ? TYPES[name] : undefined
   if (type === undefined)
@@ -103,20 +105,26 @@ export function importPeft(
     )
   checkKeys(config, type.keys, configPath)
   const reader = readConfig(config, configPath)
-  const collector = createCollector(source)
+  const { tensors, metadata } = await openSafetensors(files.get(detected.weightsPath)!)
+  const sites = createBaseSites(base.tensors, base.identity.modelType)
+  const collector = createCollector(tensors)
   const keys = new Map<string, string>()
-  for (const key of source.keys())
+  for (const key of tensors.keys())
     if (key.startsWith(PREFIX)) keys.set(key.slice(PREFIX.length), key)
-  const part = type.compile(collector, keys, reader, sites)
+  const part = await type.compile(collector, keys, reader, sites)
   collector.assertAllTaken(
     `Keys must start with "${PREFIX}", name modules of this base, and be what ${name} and the config's modules_to_save and bias store`,
   )
   const version = config['peft_version']
   return {
     ...part,
-    toolVersion: typeof version === 'string' && version !== '' ? version : null,
     tensors: collector.tensors,
-    keyMap: collector.keyMap,
+    origin: {
+      toolVersion: typeof version === 'string' && version !== '' ? version : null,
+      config: encodeBase64(await readAll(files.get(configPath)!)),
+      keyMap: collector.keyMap,
+      metadata,
+    },
     inert: inertKeys(config, type.keys),
   }
 }
