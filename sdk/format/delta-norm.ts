@@ -1,3 +1,4 @@
+import { denseNorm } from './dense/norm.ts'
 import { toFloat32 } from './dtypes.ts'
 import { GraftError } from './errors.ts'
 import type { Operation } from './operations.ts'
@@ -35,7 +36,7 @@ export function lowRankNorm(a: Float32Array, b: Float32Array, rank: number, scal
   )
 }
 
-/** Frobenius norm of the weight change per site of `low_rank`, `magnitude` (without m) and `dense`. */
+/** Frobenius norm of the weight change per site of `low_rank`, `magnitude` (without m) and `dense` but what needs the base. */
 export function deltaNorms(
   operations: readonly Operation[],
   tensors: ReadonlyMap<string, Tensor>,
@@ -52,8 +53,9 @@ export function deltaNorms(
         op.site,
         lowRankNorm(values(op.slots.A), values(op.slots.B), op.rank, Number(op.scale)),
       )
-    else if (op.op === 'dense') norms.set(op.site, lengthOf(values(op.slots.dW)))
+    else if (op.op === 'dense') {
+      const norm = denseNorm(op, values)
+      if (norm !== null) norms.set(op.site, norm)
+    }
   return norms
 }
-
-const lengthOf = (v: Float32Array): number => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0))

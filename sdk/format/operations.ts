@@ -1,3 +1,5 @@
+import type { DenseForm } from './dense/forms.ts'
+
 /**
  * Every PEFT method compiles to a list of these; a runner knows operations, never methods.
  * W is [out, in] in torch orientation, x a row of the site's input. Slots name tensors of adapter.safetensors.
@@ -120,14 +122,12 @@ export interface Replace {
   slots: { value: string }
 }
 
-/** y += dW x; merged only. dW [out, in]. */
-export interface Dense {
-  op: 'dense'
-  site: string
-  in: number
-  out: number
-  slots: { dW: string }
-}
+/**
+ * y += dW x, dW [out, in] in one of several forms, each as its author's tensors say it (dense/forms.ts). Where a form has
+ * exact factors of a small rank a runtime may run those as `low_rank` (dense/as-low-rank.ts); the others are merged: dW is
+ * added to the base's weights, which `rotation` and `butterfly` also need to say what dW is.
+ */
+export type Dense = { op: 'dense'; site: string; in: number; out: number } & DenseForm
 
 export type Operation = LowRank | Magnitude | Scale | Bottleneck | Prefix | Prompt | Replace | Dense
 export type OperationKind = Operation['op']

@@ -1,4 +1,6 @@
 import { isDecimal } from './decimal.ts'
+import { checkDenseSizes } from './dense/check-sizes.ts'
+import type { DenseForm } from './dense/forms.ts'
 import { createGuards, type Fields } from './guards.ts'
 import { type Activation, OPERATIONS, type Operation, type OperationKind } from './operations.ts'
 
@@ -42,9 +44,49 @@ const scaling: Check = (value, where) =>
   value === 'learned' || value === 'channel' ? value : decimal(value, where)
 
 const linear = { site: path, in: count, out: count }
+const pair: Check = (value, where) => {
+  const dims = shape(value, where) as number[]
+  return dims.length === 2 ? dims : fail(where, 'two sizes', value)
+}
+const decimals: Check = (value, where) => {
+  const all = list(value, where).map((entry, i) => decimal(entry, `${where}[${i}]`))
+  return all.length > 0 ? all : fail(where, 'at least one decimal', value)
+}
 
 /** Fields and slots of each kind; a name that ends in "?" may be absent. */
-const KINDS: Record<OperationKind, { fields: Record<string, Check>; slots: string[] }> = {
+interface Members {
+  fields: Record<string, Check>
+  slots: string[]
+}
+
+const DENSE_FORMS: Record<DenseForm['form'], Members> = {
+  matrix: { fields: linear, slots: ['dW'] },
+  hadamard: {
+    fields: { ...linear, rank: count, scale: decimal },
+    slots: ['w1a', 'w1b', 'w2a', 'w2b'],
+  },
+  kronecker: {
+    fields: {
+      ...{ ...linear, scale: decimal, shape1: pair, shape2: pair },
+      ...{ 'rank1?': count, 'rank2?': count },
+    },
+    slots: ['w1?', 'w1a?', 'w1b?', 'w2?', 'w2a?', 'w2b?'],
+  },
+  rotation: {
+    fields: {
+      ...{ ...linear, blockSize: count, shared: boolean },
+      ...{ 'series?': decimals, 'maxNorm?': decimal },
+    },
+    slots: ['Q'],
+  },
+  butterfly: { fields: { ...linear, blockSize: count, factors: count }, slots: ['R', 's'] },
+  spectrum: {
+    fields: { ...linear, frequencies: count, scale: decimal },
+    slots: ['values', 'indices'],
+  },
+}
+
+const KINDS: Record<Exclude<OperationKind, 'dense'>, Members> = {
   low_rank: {
     fields: { ...linear, rank: count, scale: decimal, 'experts?': count, 'kernel?': shape },
     slots: ['A', 'B', 'Bbias?', 'E?', 'D?'],
@@ -78,7 +120,14 @@ const KINDS: Record<OperationKind, { fields: Record<string, Check>; slots: strin
     fields: { site: path, param: one('weight', 'bias'), shape, 'rows?': rows },
     slots: ['value'],
   },
-  dense: { fields: linear, slots: ['dW'] },
+}
+
+function membersOf(value: unknown, kind: OperationKind, where: string): Members {
+  if (kind !== 'dense') return KINDS[kind]
+  const forms = Object.keys(DENSE_FORMS) as DenseForm['form'][]
+  const form = oneOf(object(value, where)['form'], `${where}.form`, forms)
+  const { fields, slots } = DENSE_FORMS[form]
+  return { fields: { form: one(form), ...fields }, slots }
 }
 
 function checkTogether(op: Fields, where: string): void {
@@ -119,7 +168,7 @@ export function parseOperation(value: unknown, where: string): Operation {
     `${where}.op`,
     Object.keys(OPERATIONS) as OperationKind[],
   )
-  const { fields, slots } = KINDS[kind]
+  const { fields, slots } = membersOf(value, kind, where)
   const op = exactly(value, where, ['op', 'slots', ...Object.keys(fields)])
   for (const [name, check] of Object.entries(fields)) {
     const key = name.replace('?', '')
@@ -128,5 +177,7 @@ export function parseOperation(value: unknown, where: string): Operation {
   const filled = exactly(op['slots'], `${where}.slots`, slots)
   for (const [slot, tensor] of Object.entries(filled)) string(tensor, `${where}.slots.${slot}`)
   checkTogether(op, where)
-  return op as unknown as Operation
+  const operation = op as unknown as Operation
+  if (operation.op === 'dense') checkDenseSizes(operation, where)
+  return operation
 }

@@ -1,3 +1,4 @@
+import { denseShapes } from './dense/shapes.ts'
 import type { Operation } from './operations.ts'
 
 export interface Slot {
@@ -50,7 +51,7 @@ function shapesOf(op: Operation): Record<string, number[]> {
     case 'replace':
       return { value: op.shape }
     case 'dense':
-      return { dW: [op.out, op.in] }
+      return denseShapes(op)
   }
 }
 

@@ -1,3 +1,4 @@
+import { denseIsZero } from './dense/zero.ts'
 import type { LowRank, Operation } from './operations.ts'
 
 /** Values of a tensor as f32. */
@@ -38,7 +39,7 @@ export async function hasNoEffect(op: Operation, values: Values): Promise<boolea
     case 'scale':
       return (await values(op.slots.l)).every((value) => value === 1)
     case 'dense':
-      return zero(op.slots.dW)
+      return denseIsZero(op, values)
     case 'bottleneck':
       if (op.slots.lnAfterW !== undefined) return false
       if (op.slots.scaling !== undefined && (await zero(op.slots.scaling))) return true

@@ -1,4 +1,5 @@
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { slotsOf as operationSlots } from '@graft/sdk/format/slots.ts'
 import { bandsOf, type Checkpoint, withF32 } from '../../checkpoint/read-checkpoint.ts'
 import type { LoadedAdapter } from '../engine.ts'
 import { linearSites } from '../graph/sites.ts'
@@ -80,7 +81,8 @@ function* slotsOf(change: Change): Generator<[string, number[]]> {
   if (added !== null) yield [added.slot, shape]
   for (const operation of linear) {
     if (operation.op === 'scale') yield [operation.slots.l, [operation.size]]
-    else if (operation.op === 'dense') yield [operation.slots.dW, shape]
+    else if (operation.op === 'dense')
+      for (const { tensor, shape } of operationSlots(operation)) yield [tensor, shape]
     else {
       yield [operation.slots.A, [operation.rank, inner]]
       yield [operation.slots.B, [out, operation.rank]]

@@ -239,7 +239,9 @@ export function engineContract(name: string, openNew: Open): void {
     test('refuses operations that cannot stand in a batch', async () => {
       const dense = { ...lora, digest: past.digest.replace(/d$/, 'e') as typeof lora.digest }
       const site = 'model.layers.0.self_attn.q_proj'
-      dense.operations = [{ op: 'dense', site, in: 64, out: 64, slots: { dW: `${site}.A` } }]
+      dense.operations = [
+        { op: 'dense', form: 'matrix', site, in: 64, out: 64, slots: { dW: `${site}.A` } },
+      ]
       await expect(engine.load(dense)).rejects.toEqual(code('ERR_OPERATION_UNSUPPORTED'))
     })
 

@@ -7,6 +7,7 @@ import { mergedCheckpoint } from '@graft/runner/engine/merged/merged-checkpoint.
 import { openOnnxEngine } from '@graft/runner/engine/onnx/onnx-engine.ts'
 import { openReferenceEngine } from '@graft/runner/engine/reference/reference-engine.ts'
 import { fromHex } from '@graft/sdk/format/digest.ts'
+import type { LowRank } from '@graft/sdk/format/operations.ts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { logitsOf, worstShare } from './measure.ts'
 import { importFolder, readJson, readLogits, worstPosition } from './peer-goldens.ts'
@@ -110,7 +111,7 @@ describe('on a random base', () => {
     eachLinear((site, inner, out, at) => {
       if (at % 4 !== 1) return
       const slots = { dW: tensor(`${site}.dW`, [out, inner], 0.1) }
-      add({ op: 'dense', site, in: inner, out, slots })
+      add({ op: 'dense', form: 'matrix', site, in: inner, out, slots })
     })
     const norm = {
       site: 'model.layers.1.input_layernorm',
@@ -159,6 +160,34 @@ describe('on a random base', () => {
         message: expect.stringMatching(message),
       }),
     )
+  })
+
+  test('low-rank updates of experts, convolutions and the embedding are refused by name', () => {
+    const linear = 'model.layers.0.self_attn.q_proj'
+    for (const [site, sizes, part] of [
+      [linear, { experts: 2 }, 'it is no single matrix'],
+      [linear, { kernel: [3] }, 'it is no single matrix'],
+      ['model.embed_tokens', { in: vocab }, 'it adapts the embedding'],
+    ] as const) {
+      const { adapter, add } = builder(34)
+      const slots = { A: 'A', B: 'B' }
+      add({
+        op: 'low_rank',
+        site,
+        in: hidden,
+        out: hidden,
+        rank: 2,
+        scale: '1',
+        ...sizes,
+        slots,
+      } as LowRank)
+      expect(() => mergedCheckpoint(checkpoint, adapter)).toThrow(
+        expect.objectContaining({
+          code: 'ERR_OPERATION_UNSUPPORTED',
+          message: expect.stringContaining(part),
+        }),
+      )
+    }
   })
 
   test('sites, sizes and tensors that do not fit the base are refused before any work', () => {

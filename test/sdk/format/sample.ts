@@ -96,7 +96,14 @@ export const OPERATIONS: Operation[] = [
     rows: [3, 9],
     slots: { value: 'rows' },
   },
-  { op: 'dense', site: 'model.layers.0.self_attn.k_proj', in: 8, out: 4, slots: { dW: 'k.dW' } },
+  {
+    op: 'dense',
+    form: 'matrix',
+    site: 'model.layers.0.self_attn.k_proj',
+    in: 8,
+    out: 4,
+    slots: { dW: 'k.dW' },
+  },
 ]
 
 export const TENSORS = (): Map<string, Tensor> =>
