@@ -1,5 +1,5 @@
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import {
   balanceCommand,
   createTokenCommand,
@@ -7,6 +7,7 @@ import {
   type TokenFlags,
   whoamiCommand,
 } from './commands/account.ts'
+import { type ExportSignatureFlags, exportSignatureCommand } from './commands/export-signature.ts'
 import { inspectCommand } from './commands/inspect.ts'
 import { generateKeyCommand, listKeysCommand } from './commands/keys.ts'
 import { createUserCommand, topUpCommand } from './commands/operator.ts'
@@ -104,6 +105,20 @@ export function createProgram(
     .description('what a folder holds, without publishing')
     .option('--base <digest or name>', 'base model (default: the name in the config)')
     .action(run<[string, { base?: string }]>(inspectCommand))
+  program
+    .command('export-signature <dir>')
+    .description('sign a folder again, in a form that other tools verify')
+    .addOption(
+      new Option(
+        '--format <format>',
+        'OpenSSF model signing of every file, or DSSE of adapter.json',
+      )
+        .choices(['oms', 'dsse'])
+        .default('oms'),
+    )
+    .option('--key <kid or file>', 'signing key (default: the only one); oms needs an ES256 key')
+    .option('-o, --output <file>', 'default: model.sig or adapter.dsse.json in the folder')
+    .action(run<[string, ExportSignatureFlags]>(exportSignatureCommand))
   program.command('whoami').description('whose token this is').action(run(whoamiCommand))
   program
     .command('login')

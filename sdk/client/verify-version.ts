@@ -1,6 +1,7 @@
 import { type Digest, sha256 } from '../format/digest.ts'
 import { expected, GraftError } from '../format/errors.ts'
 import { verifyEnvelope } from '../format/jws.ts'
+import { assertKeysCount, type KeyHistory } from '../format/key-epochs.ts'
 import { JWS_TYPES, type Manifest, type Statement } from '../format/manifest.ts'
 import { parseManifest } from '../format/parse-manifest.ts'
 import { isAbout, parseStatement } from '../format/statements.ts'
@@ -33,7 +34,7 @@ export async function verifyVersion(
   const got = await sha256(payload)
   if (got !== digest)
     throw new GraftError('ERR_DIGEST_MISMATCH', expected('the signed manifest', digest, got))
-  assertNotRevoked(kids, record.keys)
+  assertKeysCount(kids, record.keys.map(historyOf), record.publishedAt)
   if (signers.length > 0 && !kids.some((kid) => signers.includes(kid)))
     throw new GraftError(
       'ERR_KEY_UNKNOWN',
@@ -42,6 +43,7 @@ export async function verifyVersion(
   const attestations = []
   for (const [i, envelope] of record.attestations.entries()) {
     const verified = await verifyEnvelope(envelope, JWS_TYPES.attestation, jwks)
+    // A statement may come after the version, with a key that came after it too: its own time is not known here.
     assertNotRevoked(verified.kids, record.keys)
     const statement = parseStatement(verified.payload)
     if (!isAbout(statement, digest))
@@ -53,6 +55,13 @@ export async function verifyVersion(
   }
   return { digest, manifest: parseManifest(payload), signers: kids, attestations, record }
 }
+
+/** A registry's key is in use from the day it was added. */
+const historyOf = ({ kid, status, createdAt }: PublisherKey): KeyHistory => ({
+  kid,
+  epochs: [{ from: createdAt, until: null }],
+  revoked: status !== 'active',
+})
 
 function assertNotRevoked(kids: string[], keys: PublisherKey[]): void {
   const revoked = kids.find((kid) => keys.some((key) => key.kid === kid && key.status !== 'active'))

@@ -36,7 +36,7 @@ interface ProtectedHeader {
 }
 
 /** The members that are the public key (RFC 7638 section 3.2), in the order of their names. */
-const publicMembers = ({ crv, kty, x, y }: JsonWebKey) =>
+export const publicMembers = ({ crv, kty, x, y }: JsonWebKey) =>
   ({
     ...(crv === undefined ? {} : { crv }),
     ...(kty === undefined ? {} : { kty }),

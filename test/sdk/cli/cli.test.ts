@@ -320,3 +320,31 @@ it.skipIf(!SCRIPT)(
     expect(dumb.stdout).not.toContain('\u001b')
   },
 )
+
+it('signs a folder again for other tools, and says with which key', async () => {
+  const folder = join(shell.folder, 'to-sign')
+  mkdirSync(folder)
+  const manifest = readFileSync(
+    join(import.meta.dirname, '../format/fixtures/signing/manifest.json'),
+  )
+  writeFileSync(join(folder, 'adapter.json'), manifest)
+  const ed = await shell.graft(['export-signature', folder, '--key', kid, '--json'])
+  expect([ed.exit, ed.json().error.message]).toEqual([5, expect.stringContaining('--alg ES256')])
+  const args = ['keys', 'generate', '--alg', 'ES256', '--no-register', '--json']
+  const { kid: es } = (await shell.graft(args)).json()
+  const oms = (await shell.graft(['export-signature', folder, '--key', es, '--json'])).json()
+  expect(oms).toMatchObject({ format: 'oms', kid: es, files: ['adapter.json'] })
+  const again = (await shell.graft(['export-signature', folder, '--key', es, '--json'])).json()
+  expect(again.files).toEqual(['adapter.json'])
+  expect(JSON.parse(readFileSync(oms.file, 'utf8'))).toMatchObject({
+    mediaType: 'application/vnd.dev.sigstore.bundle.v0.3+json',
+  })
+  expect(readFileSync(oms.publicKey, 'utf8')).toMatch(/^-----BEGIN PUBLIC KEY-----\n/)
+  const dsse = (
+    await shell.graft(['export-signature', folder, '--format', 'dsse', '--key', kid, '--json'])
+  ).json()
+  const envelope = JSON.parse(readFileSync(dsse.file, 'utf8'))
+  expect(Buffer.from(envelope.payload, 'base64').equals(manifest)).toBe(true)
+  const wrong = await shell.graft(['export-signature', folder, '--format', 'gpg'])
+  expect([wrong.exit, wrong.stderr]).toEqual([2, expect.stringContaining('oms')])
+})
