@@ -1,8 +1,5 @@
 import { denseNorm } from './dense/norm.ts'
-import { toFloat32 } from './dtypes.ts'
-import { GraftError } from './errors.ts'
 import type { Operation } from './operations.ts'
-import type { Tensor } from './safetensors.ts'
 
 /** G[i, j] = sum over the long axis of M's row i times row j. M [rows, length] read by strides. */
 function gram(m: Float32Array, rows: number, rowStride: number, step: number): Float64Array {
@@ -36,26 +33,29 @@ export function lowRankNorm(a: Float32Array, b: Float32Array, rank: number, scal
   )
 }
 
-/** Frobenius norm of the weight change per site of `low_rank`, `magnitude` (without m) and `dense` but what needs the base. */
-export function deltaNorms(
-  operations: readonly Operation[],
-  tensors: ReadonlyMap<string, Tensor>,
-): Map<string, number> {
-  const values = (name: string): Float32Array => {
-    const tensor = tensors.get(name)
-    if (!tensor) throw new GraftError('ERR_TENSOR_MISSING', `tensor ${name} is not in the file`)
-    return toFloat32(tensor.dtype, tensor.data)
-  }
-  const norms = new Map<string, number>()
-  for (const op of operations)
-    if (op.op === 'low_rank' || op.op === 'magnitude')
-      norms.set(
-        op.site,
-        lowRankNorm(values(op.slots.A), values(op.slots.B), op.rank, Number(op.scale)),
-      )
-    else if (op.op === 'dense') {
-      const norm = denseNorm(op, values)
-      if (norm !== null) norms.set(op.site, norm)
-    }
-  return norms
+/** Row r of M [rows, ...] times v[r]. */
+function scaleRows(m: Float32Array, v: Float32Array): Float32Array {
+  const width = m.length / v.length
+  return m.map((value, i) => value * v[Math.floor(i / width)]!)
+}
+
+/** ||dW||_F of one operation; null where the base's weights are part of it, and for what is no weight change. */
+export function deltaNorm(op: Operation, values: (tensor: string) => Float32Array): number | null {
+  if (op.op === 'dense') return denseNorm(op, values)
+  if (op.op !== 'low_rank' && op.op !== 'magnitude') return null
+  const { slots, rank } = op
+  let [a, b] = [values(slots.A), values(slots.B)]
+  if ('E' in slots && slots.E !== undefined) a = scaleRows(a, values(slots.E))
+  if ('D' in slots && slots.D !== undefined) b = scaleRows(b, values(slots.D))
+  const stacks = ('experts' in op ? op.experts : undefined) ?? 1
+  const [x, y] = [a.length / stacks, b.length / stacks]
+  const norms = Array.from({ length: stacks }, (_, s) =>
+    lowRankNorm(
+      a.subarray(s * x, (s + 1) * x),
+      b.subarray(s * y, (s + 1) * y),
+      rank,
+      Number(op.scale),
+    ),
+  )
+  return Math.hypot(...norms)
 }
