@@ -192,7 +192,7 @@ function addOperation(
     }
     case 'bottleneck':
       addBottleneck(compiled, operation, take, checkpoint.config)
-      need('rich')
+      need('bottleneck')
       return
     case 'prefix': {
       const layer = Number(/^model\.layers\.(\d+)\.self_attn$/.exec(operation.site)?.[1] ?? -1)

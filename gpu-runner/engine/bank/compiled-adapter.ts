@@ -2,7 +2,7 @@ import type { Digest } from '@graft/sdk/format/digest.ts'
 import type { Activation } from '@graft/sdk/format/operations.ts'
 import type { OrderFlag, Placement } from '../graph/bottleneck-keys.ts'
 import type { GroupKind } from '../graph/linear-groups.ts'
-import { NO_TRAITS, type Traits } from '../graph/traits.ts'
+import { type BottleneckReads, NO_TRAITS, type Traits } from '../graph/traits.ts'
 import type { Variant } from '../graph/variants.ts'
 import type { AdapterPages } from './low-rank-pages.ts'
 import type { OwnTensors } from './own-tensors.ts'
@@ -39,9 +39,6 @@ export interface CompiledAdapter {
   bytes: number
 }
 
-/** What a bottleneck reads: the sub-layer's output, that and the residual stream added, or the stream alone. */
-export type BottleneckReads = 'output' | 'sum' | 'stream'
-
 export interface PlainBottleneck {
   activation: Activation
   /** Pages of all layers at one place; see graph/bottleneck-pages.ts. */
@@ -67,7 +64,8 @@ export const traitsOf = ({ plainBottleneck }: CompiledAdapter): Traits => {
   if (!plainBottleneck) return NO_TRAITS
   const { activation, places } = plainBottleneck
   return {
-    activations: new Set(activation === 'linear' ? [] : [activation]),
-    reads: [...places.values()].some(({ reads }) => reads !== 'output'),
+    activations: new Set([activation]),
+    places: new Set(places.keys()),
+    reads: new Set([...places.values()].map(({ reads }) => reads)),
   }
 }

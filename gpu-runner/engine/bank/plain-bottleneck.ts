@@ -1,4 +1,6 @@
+import type { Activation } from '@graft/sdk/format/operations.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
+import { activationOfSaturating, SATURATING } from '../graph/activations.ts'
 import { isPlain, PLACEMENTS, type Placement } from '../graph/bottleneck-keys.ts'
 import { bottleneckTables } from '../graph/bottleneck-pages.ts'
 import { PAGE_RANK } from '../graph/low-rank-pages.ts'
@@ -19,7 +21,12 @@ export function plainBottleneck(
     const tables = new Map<string, Float32Array>()
     for (const [key, site] of sites)
       if (placeOf(key) === place)
-        for (const [table, values] of packSite(key, site, count, config.hidden))
+        for (const [table, values] of packSite(
+          key,
+          withBias(site, activation),
+          count,
+          config.hidden,
+        ))
           tables.set(table, values)
     places.set(place, { reads, count, tables })
   }
@@ -29,6 +36,15 @@ export function plainBottleneck(
 const placeOf = (key: string): Placement => key.slice(key.lastIndexOf(':') + 1) as Placement
 
 type Site = CompiledBottleneck['sites'] extends Map<string, infer S> ? S : never
+
+/** Makes row 0, which holds the bias of U, one whose activation needs no choice. */
+function withBias({ down, downBias, up }: Site, activation: Activation): Site {
+  const [bias, scaled] = [downBias.slice(), up.slice()]
+  bias[0] = SATURATING
+  const hidden = up.length / downBias.length
+  for (let i = 0; i < hidden; i++) scaled[i]! /= activationOfSaturating(activation)
+  return { down, downBias: bias, up: scaled }
+}
 
 /** Down [rows,hidden] becomes pages [hidden,rank]; up and bias stand row by row already. */
 function packSite(

@@ -28,3 +28,9 @@ export function activate(m: OnnxModel, name: Activation, x: string): string {
   name satisfies never
   throw new TypeError(`unknown activation ${String(name)}`)
 }
+
+/** A bias so large that every activation of it is a power of two, up to the last bit of sigmoid and tanh. */
+export const SATURATING = 32
+
+export const activationOfSaturating = (name: Activation): number =>
+  name === 'tanh' || name === 'sigmoid' ? 1 : SATURATING

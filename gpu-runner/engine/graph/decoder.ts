@@ -41,7 +41,7 @@ export function buildDecoder(
   adapterInputs(context)
 
   let embedded = embedding(context)
-  if (context.carries.rich)
+  if (context.carries.virtual)
     embedded = m.node('Where', ['virtual.mask', 'virtual.embeddings', embedded])
   let stream: Stream = { h: embedded, skip: null }
   for (let layer = 0; layer < layers; layer++) {
@@ -68,9 +68,9 @@ interface Stream {
 function adapterInputs(context: GraphContext): void {
   const { m, checkpoint, carries } = context
   if (carries.lowRank) pageInputs(context)
-  if (carries.rich) {
-    vectorInputs(context)
-    bottleneckPageInputs(context)
+  if (carries.vectors) vectorInputs(context)
+  if (carries.bottlenecks) bottleneckPageInputs(context)
+  if (carries.virtual) {
     m.input('virtual.mask', BOOL, ['tokens', 1])
     m.input('virtual.embeddings', FLOAT, ['tokens', checkpoint.config.hidden])
   }
@@ -109,9 +109,11 @@ function afterSubLayer(
   place: Placement,
   output: string,
 ): Stream {
-  if (!context.carries.rich) return { h, skip: output }
-  const own = context.carries.own ? bottleneckSite(context, block, place, h, output) : output
-  return { h, skip: bottleneckPages(context, block, place, h, own) }
+  const { carries, traits } = context
+  let skip = carries.own ? bottleneckSite(context, block, place, h, output) : output
+  if (carries.bottlenecks && traits.places.has(place))
+    skip = bottleneckPages(context, block, place, h, skip)
+  return { h, skip }
 }
 
 function mlp(context: GraphContext, block: string, x: string): string {

@@ -16,7 +16,7 @@ import { timesVectors } from './row-vectors.ts'
 export function linearGroup(context: GraphContext, group: LinearGroup, x: string): string {
   const { carries } = context
   let y = product(context, group, x)
-  if (carries.rich) y = timesVectors(context, group, 'out', `${group.key}.out_vectors`, y)
+  if (carries.vectors) y = timesVectors(context, group, 'out', `${group.key}.out_vectors`, y)
   if (carries.lowRank) y = addLowRank(context, group, x, y)
   y = addBias(context, group, y)
   return carries.own ? ownShift(context, group, y) : y
@@ -42,7 +42,7 @@ function product(context: GraphContext, group: LinearGroup, x: string): string {
   const scaled = ({ path }: GroupPart) =>
     timesVectors(context, group, 'in', `${path}.in_vectors`, x)
   const single = parts.length === 1
-  const inputs = (single ? carries.rich : carries.partInputs) ? parts.map(scaled) : null
+  const inputs = (single ? carries.vectors : carries.partInputs) ? parts.map(scaled) : null
   const y =
     inputs && !single
       ? m.node(

@@ -1,19 +1,23 @@
 import type { Activation } from '@graft/sdk/format/operations.ts'
+import type { Placement } from './bottleneck-keys.ts'
+
+/** What a bottleneck reads: the sub-layer's output, that and the residual stream added, or the stream alone. */
+export type BottleneckReads = 'output' | 'sum' | 'stream'
 
 /** What the bottlenecks of the bank ask of a graph: a graph is written for what was loaded so far, not for all there is. */
 export interface Traits {
-  /** Without `linear`, which is the absence of one. */
   activations: ReadonlySet<Activation>
-  /** Some read more than the sub-layer's output. */
-  reads: boolean
+  places: ReadonlySet<Placement>
+  reads: ReadonlySet<BottleneckReads>
 }
 
-export const NO_TRAITS: Traits = { activations: new Set(), reads: false }
+export const NO_TRAITS: Traits = { activations: new Set(), places: new Set(), reads: new Set() }
 
 export const joinTraits = (a: Traits, b: Traits): Traits => ({
   activations: new Set([...a.activations, ...b.activations]),
-  reads: a.reads || b.reads,
+  places: new Set([...a.places, ...b.places]),
+  reads: new Set([...a.reads, ...b.reads]),
 })
 
-export const traitsKey = ({ activations, reads }: Traits): string =>
-  [...[...activations].sort(), ...(reads ? ['reads'] : [])].join('-')
+export const traitsKey = ({ activations, places, reads }: Traits): string =>
+  [activations, places, reads].flatMap((names) => [...names].sort()).join('-')

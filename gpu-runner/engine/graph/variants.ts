@@ -1,12 +1,13 @@
-/**
- * Which adapter machinery a graph carries. A step runs in the smallest variant that its rows need, so that base rows
- * pay nothing for it. Each is a session of its own, built when first needed, over the same weights.
- */
+/** Which adapter machinery a graph carries. */
 export interface Carries {
   /** Low-rank pages. */
   lowRank: boolean
-  /** Vectors (DoRA, IA3), bottlenecks, virtual tokens. */
-  rich: boolean
+  /** Bottlenecks that are pages. */
+  bottlenecks: boolean
+  /** Vectors (DoRA, IA3). */
+  vectors: boolean
+  /** Virtual tokens, and rows of the embedding. */
+  virtual: boolean
   /** Input vectors where several linears read one input. */
   partInputs: boolean
   /** Other output heads, or rows of them. */
@@ -15,32 +16,45 @@ export interface Carries {
   own: boolean
 }
 
+const NOTHING: Carries = {
+  lowRank: false,
+  bottlenecks: false,
+  vectors: false,
+  virtual: false,
+  partInputs: false,
+  heads: false,
+  own: false,
+}
+const RICH: Carries = { ...NOTHING, lowRank: true, bottlenecks: true, vectors: true, virtual: true }
+
+/**
+ * A step runs in the smallest variant that its rows need, so that base rows pay nothing for adapters. Each is a session of
+ * its own, built when first needed, over the same weights. Smallest first.
+ */
 export const VARIANTS = {
-  base: {
-    lowRank: false,
-    rich: false,
-    partInputs: false,
-    heads: false,
-    own: false,
-  },
+  base: NOTHING,
   /** The LoRA family. */
-  low_rank: {
-    lowRank: true,
-    rich: false,
-    partInputs: false,
-    heads: false,
-    own: false,
-  },
-  rich: { lowRank: true, rich: true, partInputs: false, heads: false, own: false },
-  full: { lowRank: true, rich: true, partInputs: true, heads: true, own: true },
+  low_rank: { ...NOTHING, lowRank: true },
+  bottleneck: { ...NOTHING, bottlenecks: true },
+  rich: RICH,
+  full: { ...RICH, partInputs: true, heads: true, own: true },
 } as const satisfies Record<string, Carries>
 export type Variant = keyof typeof VARIANTS
 
-/** Smallest first. */
-export const VARIANT_ORDER: readonly Variant[] = ['base', 'low_rank', 'rich', 'full']
+const ORDER = Object.keys(VARIANTS) as Variant[]
 
-export const widest = (variants: Variant[]): Variant =>
-  variants.reduce<Variant>(
-    (most, v) => (VARIANT_ORDER.indexOf(v) > VARIANT_ORDER.indexOf(most) ? v : most),
-    'base',
+/** The smallest variant that carries what each of these does. */
+export function widest(variants: readonly Variant[]): Variant {
+  const asked = (Object.keys(NOTHING) as (keyof Carries)[]).filter((part) =>
+    variants.some((variant) => VARIANTS[variant][part]),
   )
+  return ORDER.find((variant) => asked.every((part) => VARIANTS[variant][part])) ?? 'full'
+}
+
+/** Every variant that a run over rows of these may need. */
+export const reachable = (variants: Iterable<Variant>): Variant[] => {
+  const all = new Set<Variant>()
+  for (const variant of variants)
+    for (const other of ['base' as const, ...all]) all.add(widest([variant, other]))
+  return ORDER.filter((variant) => all.has(variant))
+}

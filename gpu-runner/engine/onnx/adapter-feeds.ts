@@ -37,20 +37,22 @@ export class AdapterFeeds {
 const KEPT = 8
 
 function feedsOf(run: AdapterRun): Feeds {
-  const { lowRank, rich, own } = VARIANTS[run.variant]
+  const { lowRank, bottlenecks, vectors, own } = VARIANTS[run.variant]
   return {
     ...(lowRank ? pageFeeds(run) : {}),
-    ...(rich ? { ...vectorFeeds(run), ...bottleneckPageFeeds(run) } : {}),
+    ...(vectors ? vectorFeeds(run) : {}),
+    ...(bottlenecks ? bottleneckPageFeeds(run) : {}),
     ...(own ? { ...ownFeeds(run), ...bottleneckFeeds(run) } : {}),
   }
 }
 
 /** Tables of the bank that runs of the variant read by `tables.rows`. */
 export function tablesRead(bank: AdapterBank, variant: Variant): RowTables[] {
-  const { lowRank, rich, heads, own } = VARIANTS[variant]
+  const { lowRank, bottlenecks, vectors, heads, own } = VARIANTS[variant]
   return [
     ...(lowRank ? Object.values(bank.pages) : []),
-    ...(rich ? [bank.vectors, ...Object.values(bank.bottleneckPages)] : []),
+    ...(vectors ? [bank.vectors] : []),
+    ...(bottlenecks ? Object.values(bank.bottleneckPages) : []),
     ...(heads ? [bank.heads, bank.own.headRows] : []),
     ...(own ? [bank.own.norms, bank.own.shifts, bank.bottlenecks, bank.bottleneckOwn] : []),
   ]

@@ -1,11 +1,11 @@
 import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
-import type { BottleneckReads } from '../bank/compiled-adapter.ts'
 import { GRAPH_ACTIVATIONS } from '../graph/activations.ts'
 import { PLACEMENTS, type Placement } from '../graph/bottleneck-keys.ts'
 import { PAGE_RANK } from '../graph/low-rank-pages.ts'
+import type { BottleneckReads } from '../graph/traits.ts'
 import type { AdapterRun, Feeds } from './adapter-run.ts'
 import { flags } from './ort.ts'
-import { placesOf, type Readers, readerFeeds, readers, sumFeeds } from './page-readers.ts'
+import { type Readers, readerFeeds, readers, sumFeeds } from './page-readers.ts'
 import type { Sequence } from './sequence.ts'
 
 /** Inputs of the bottlenecks that are pages; see graph/bottleneck-pages.ts. */
@@ -18,7 +18,7 @@ export function bottleneckPageFeeds({ bank, rows, tokens, least, tables }: Adapt
     for (const [name, tensor] of Object.entries({
       ...readerFeeds(table),
       ...sumFeeds({ ...table, summed: true }, 1, least),
-      ...readsFeeds(table, users, tokens),
+      ...readsFeeds(users, tokens),
       ...activationFeeds(table, users),
     }))
       if (name !== 'summed') feeds[`bottleneck.${place}.pages.${name}`] = tensor
@@ -56,36 +56,31 @@ function usersOf(bank: AdapterBank, rows: (Sequence | null)[], place: Placement)
   })
 }
 
-/** What the token of each place reads. */
-function readsFeeds(table: Readers, users: (User | null)[], tokens: number): Feeds {
-  const dims = [...placesOf(table), 1]
-  const of = (reads: BottleneckReads) =>
-    flags(
-      Uint8Array.from(table.tokens, (token) =>
-        token >= 0 && users[Math.floor(token / tokens)]?.reads === reads ? 1 : 0,
-      ),
-      dims,
-    )
+/** What each token's bottleneck reads. */
+function readsFeeds(users: (User | null)[], tokens: number): Feeds {
+  const of = (reads: BottleneckReads) => {
+    const data = new Uint8Array(users.length * tokens)
+    for (const [b, user] of users.entries())
+      if (user?.reads === reads) data.fill(1, b * tokens, (b + 1) * tokens)
+    return flags(data, [data.length, 1])
+  }
   return {
     reads_sum: of('sum'),
     reads_stream: of('stream'),
   }
 }
 
-/** The first row of an adapter's first page holds the bias of U. */
 function activationFeeds({ range }: Readers, users: (User | null)[]): Feeds {
   const dims = [range.count, 1, 1, PAGE_RANK]
-  const constant = new Uint8Array(range.count * PAGE_RANK)
   const is = new Map(
-    GRAPH_ACTIVATIONS.map((name) => [name as string, new Uint8Array(constant.length)]),
+    GRAPH_ACTIVATIONS.map((name) => [name as string, new Uint8Array(range.count * PAGE_RANK)]),
   )
   for (const user of users)
-    for (const [i, page] of user?.pages.entries() ?? []) {
+    for (const page of user?.pages ?? []) {
       const at = (page - range.first) * PAGE_RANK
-      if (i === 0) constant[at] = 1
       is.get(user!.activation)?.fill(1, at, at + PAGE_RANK)
     }
-  const feeds: Feeds = { constant: flags(constant, dims) }
+  const feeds: Feeds = {}
   for (const [name, data] of is) feeds[`is_${name}`] = flags(data, dims)
   return feeds
 }

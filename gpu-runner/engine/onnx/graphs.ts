@@ -63,7 +63,7 @@ export async function openGraphs({
     },
     session(variant) {
       const known = sessions.get(variant)
-      const wanted = VARIANTS[variant].rich ? traitsKey(traits) : ''
+      const wanted = VARIANTS[variant].bottlenecks ? traitsKey(traits) : ''
       if (known?.traits === wanted) return known.session
       // A run may still read it.
       if (known) outgrown.push(known.session)

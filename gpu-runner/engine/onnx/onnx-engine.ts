@@ -19,7 +19,7 @@ import type {
 import type { Execution } from '../graph/execution.ts'
 import { heldCheckpoint } from '../graph/held-checkpoint.ts'
 import type { Precision } from '../graph/linear-weights.ts'
-import { VARIANTS, widest } from '../graph/variants.ts'
+import { reachable, VARIANTS, type Variant, widest } from '../graph/variants.ts'
 import { assertRow } from '../rules.ts'
 import { ownBuffers } from '../thread/own-buffers.ts'
 import { AdapterFeeds, tablesRead } from './adapter-feeds.ts'
@@ -59,7 +59,7 @@ export interface OnnxEngineOptions {
 }
 
 /** Raised whenever the arithmetic may change, so that admissions are made anew. */
-const GRAPH_REVISION = 4
+const GRAPH_REVISION = 5
 
 const OPERATIONS: OperationKind[] = [
   'low_rank',
@@ -109,6 +109,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
   const sequences = new Map<number, Sequence>()
   const freeSlots = Array.from({ length: slots }, (_, slot) => slot)
   const adapterFeeds = new AdapterFeeds()
+  const loadedVariants = new Set<Variant>()
   const graphs = await openGraphs({
     checkpoint,
     precision,
@@ -207,7 +208,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
     const feeds = {
       ...baseFeeds(plan, wanted.take, least),
       ...kv.feeds(plan),
-      ...(VARIANTS[variant].rich ? virtualFeeds(config, plan) : {}),
+      ...(VARIANTS[variant].virtual ? virtualFeeds(config, plan) : {}),
       ...adapterFeeds.of(
         { bank, variant, rows: sequencesOfRun, tokens: plan.tokens, least, tables },
         wanted.takeRows,
@@ -257,7 +258,8 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
   const loadCompiled = async (compiled: CompiledAdapter): Promise<{ bytes: number }> => {
     // Building the session a step will need is part of loading: no decode step waits for it.
     graphs.ask(traitsOf(compiled))
-    await graphs.session(compiled.variant)
+    loadedVariants.add(compiled.variant)
+    for (const variant of reachable(loadedVariants)) await graphs.session(variant)
     await exclusive(async () => {
       bank.load(compiled)
       await graphs.releaseOutgrown()
