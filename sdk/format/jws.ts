@@ -57,7 +57,12 @@ export async function thumbprint(jwk: JsonWebKey): Promise<string> {
       'ERR_KEY_UNKNOWN',
       expected('key', 'OKP Ed25519 or EC P-256', `${jwk.kty} ${jwk.crv}`),
     )
-  return calculateJwkThumbprint(jose(publicMembers(jwk)))
+  try {
+    return await calculateJwkThumbprint(jose(publicMembers(jwk)))
+  } catch (cause) {
+    const got = publicMembers(jwk)
+    throw new GraftError('ERR_KEY_UNKNOWN', expected('key', 'a whole public key', got), { cause })
+  }
 }
 
 const describe = async (

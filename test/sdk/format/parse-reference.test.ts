@@ -6,7 +6,7 @@ import {
 import { isRange, isVersion } from '@graft/sdk/format/semver.ts'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { codeOf, hasData, readJsonData } from './vectors.ts'
+import { codeOf, hasData, listData, readJsonData } from './vectors.ts'
 
 const DIGEST = `sha256:${'ab'.repeat(32)}`
 
@@ -124,6 +124,24 @@ describe('semver grammar', () => {
       expect(refused.map(([range]) => range)).toEqual(['', '||'])
     },
   )
+
+  it.skipIf(!hasData(ranges))('tells ranges from other text as node-semver does', () => {
+    const rows: [string, string | null, unknown][] = readJsonData(`${ranges}/range-parse.json`)
+    const plain = rows.filter(([, , options]) => options === undefined)
+    const wrong = plain.filter(([text, meaning]) => isRange(text) !== (meaning !== null))
+    // The empty range is refused; the last one is a range whose end would be beyond 2^53, which choosing finds out.
+    expect(wrong.map(([text]) => text)).toEqual(['', '||', '^9007199254740991.0.0'])
+    for (const file of listData(ranges).filter((name) => /^(range-exclude|version-)/.test(name))) {
+      const table: [string, string, unknown?][] = readJsonData(`${ranges}/${file}`)
+      const refused = table.filter(
+        ([text, , options]) => !options && text !== '||' && !isRange(text),
+      )
+      expect(
+        refused.map(([text]) => text),
+        file,
+      ).toEqual([])
+    }
+  })
 
   it.each(['latest', 'beta', 'sha256:ab', '1.2.3.4', '1.x.5', 'x.1', '>', '^', '', '1..2', 'v'])(
     'does not take %j for a range',

@@ -213,6 +213,16 @@ describe('readSafetensors', () => {
     expect(codeOf(() => readSafetensors(zero))).toBe('accepted')
   })
 
+  const TINY = 'formats/weight-inspect/tests/fixtures/tiny.safetensors'
+  it.skipIf(!hasData(TINY))(
+    'refuses a file with bytes after its last tensor, as Python does',
+    () => {
+      expect(() => readSafetensors(readData(TINY))).toThrow(
+        'the file must be 32851 bytes as its header says, got 32856',
+      )
+    },
+  )
+
   const POINTER = 'formats/lfs-pointer/model.safetensors'
   it.skipIf(!hasData(POINTER))(
     'recognises a Git LFS pointer and says how to fetch the weights',
