@@ -1,6 +1,6 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
-import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
+import { toNumbers } from '@graft/sdk/format/indices.ts'
 import type { Manifest } from '@graft/sdk/format/manifest.ts'
 import { manifestDigest } from '@graft/sdk/format/parse-manifest.ts'
 import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
@@ -21,7 +21,7 @@ export async function loadedAdapterFromManifest(
         'ERR_TENSOR_MISSING',
         `${manifest.name}@${manifest.version}: adapter.safetensors lacks ${row.name}`,
       )
-    loaded.set(row.name, { shape: tensor.shape, data: toFloat32(tensor.dtype, tensor.data) })
+    loaded.set(row.name, { shape: tensor.shape, data: toNumbers(tensor.dtype, tensor.data) })
   }
   return {
     digest: digest ?? (await manifestDigest(manifest)),

@@ -1,7 +1,7 @@
 import type { BaseTensor } from '@graft/sdk/format/base-identity.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
-import { writeFloat32 } from '@graft/sdk/format/dtypes.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
+import { writeNumbers } from '@graft/sdk/format/indices.ts'
 import type { Manifest } from '@graft/sdk/format/manifest.ts'
 import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
 import { verifyAdapter } from '@graft/sdk/format/verify-adapter.ts'
@@ -33,7 +33,7 @@ export async function proveTensors(
 }
 
 /**
- * A proven adapter as an engine takes it: every tensor as f32, all of them in one piece of shared memory.
+ * A proven adapter as an engine takes it: every tensor as f32 (indices too, which are small), all of them in one piece of shared memory.
  * @param memory of at least the tensors' size as f32
  */
 export function convertTensors(
@@ -48,7 +48,7 @@ export function convertTensors(
   for (const [name, { dtype, shape, data }] of readSafetensors(file).tensors) {
     const count = shape.reduce((n, dim) => n * dim, 1)
     const values = new Float32Array(memory, at, count)
-    writeFloat32(dtype, data, values)
+    writeNumbers(dtype, data, values)
     at += values.byteLength
     tensors.set(name, { shape, data: values })
   }

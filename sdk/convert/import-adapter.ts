@@ -1,5 +1,6 @@
 import { encodeBase64 } from '@graft/sdk/format/base64url.ts'
 import { type ByteSource, heldBytes, readAll, sameBytes } from '@graft/sdk/format/byte-source.ts'
+import { checkSlots } from '@graft/sdk/format/check-slots.ts'
 import type { CreateHash } from '@graft/sdk/format/digest.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import { MANIFEST_SCHEMA, type Manifest } from '@graft/sdk/format/manifest.ts'
@@ -165,6 +166,7 @@ export async function importSource(options: SourceOptions): Promise<{
   const safetensors = safetensorsSource(compiled.tensors)
   const opened = await openSafetensors(safetensors)
   const manifest = await buildManifest(options, compiled, source.format, opened, safetensors.size)
+  for (const op of manifest.operations) await checkSlots(op, compiled.tensors)
   checkSites(manifest, base.tensors)
   await refuseZeroEffect(manifest, compiled.tensors)
   const operations: ImportReport['operations'] = {}
@@ -181,13 +183,7 @@ export async function importSource(options: SourceOptions): Promise<{
       tensors: manifest.tensors.length,
       parameters: manifest.tensors.reduce((n, row) => n + total(row.shape), 0),
       bytes: safetensors.size,
-      scales: [
-        ...new Set(
-          manifest.operations.flatMap((op) =>
-            op.op === 'low_rank' || op.op === 'magnitude' ? [op.scale] : [],
-          ),
-        ),
-      ],
+      scales: [...new Set(manifest.operations.flatMap((op) => ('scale' in op ? [op.scale] : [])))],
       inertKeys: compiled.inert,
       ignoredFiles: [...files.keys()].filter((path) => !used.has(path)),
       byteExact,

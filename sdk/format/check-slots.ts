@@ -1,7 +1,7 @@
 import { readAll } from './byte-source.ts'
-import { INDEX_DTYPES } from './dense/forms.ts'
-import { isWeightDtype, toFloat32 } from './dtypes.ts'
+import { isWeightDtype } from './dtypes.ts'
 import { expected, GraftError } from './errors.ts'
+import { INDEX_DTYPES, isIndexDtype, toNumbers } from './indices.ts'
 import type { Operation } from './operations.ts'
 import { slotsOf } from './slots.ts'
 import type { TensorSource } from './tensor-source.ts'
@@ -38,12 +38,12 @@ async function checkIndices(
   { dtype, data }: TensorSource,
   bounds: readonly [number, number],
 ): Promise<void> {
-  if (!INDEX_DTYPES.includes(dtype))
+  if (!isIndexDtype(dtype))
     throw new GraftError(
       'ERR_SAFETENSORS_INVALID',
       expected(`dtype of indices, tensor ${name}`, INDEX_DTYPES.join(' or '), dtype),
     )
-  const indices = toFloat32(dtype, await readAll(data))
+  const indices = toNumbers(dtype, await readAll(data))
   const count = indices.length / 2
   const seen = new Set<number>()
   for (let k = 0; k < count; k++) {

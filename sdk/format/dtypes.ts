@@ -2,7 +2,7 @@ import { expected, GraftError } from './errors.ts'
 
 /**
  * Every dtype of safetensors in the order of its own enum, by which writers sort (largest alignment last).
- * `numeric`: what an adapter's weights may be.
+ * `numeric`: what an adapter's weights may be, the types toFloat32 reads.
  */
 export const DTYPES = {
   BOOL: { bits: 8, order: 0, numeric: false },
@@ -66,15 +66,15 @@ interface NumbersOver<T> {
 }
 
 /** Bytes as the numbers of `View`, which share the caller's memory where it is aligned. */
-function view<T>(View: NumbersOver<T>, bytes: Uint8Array): T {
+export function view<T>(View: NumbersOver<T>, bytes: Uint8Array): T {
   const { buffer, byteOffset, byteLength } = aligned(bytes, View.BYTES_PER_ELEMENT)
   return new View(buffer, byteOffset, byteLength / View.BYTES_PER_ELEMENT)
 }
 
 /**
- * Writes a tensor's little-endian bytes as f32; F64 is rounded, and so are I32 and I64 (indices) beyond 2^24.
+ * Writes a tensor's little-endian bytes as f32; F64 is rounded.
  * @param target as long as the tensor
- * @throws ERR_SAFETENSORS_INVALID for a dtype of neither weights nor indices (booleans, sub-byte floats)
+ * @throws ERR_SAFETENSORS_INVALID for a dtype that holds no weights (integers, booleans, sub-byte floats)
  */
 export function writeFloat32(dtype: string, bytes: Uint8Array, target: Float32Array): void {
   if (dtype === 'F32') target.set(view(Float32Array, bytes))
@@ -87,10 +87,6 @@ export function writeFloat32(dtype: string, bytes: Uint8Array, target: Float32Ar
     const words = view(Uint16Array, bytes)
     const bits = new Uint32Array(target.buffer, target.byteOffset, target.length)
     for (let i = 0; i < words.length; i++) bits[i] = words[i]! << 16
-  } else if (dtype === 'I32') target.set(view(Int32Array, bytes))
-  else if (dtype === 'I64') {
-    const words = view(BigInt64Array, bytes)
-    for (let i = 0; i < words.length; i++) target[i] = Number(words[i])
   } else
     throw new GraftError(
       'ERR_SAFETENSORS_INVALID',
@@ -98,7 +94,7 @@ export function writeFloat32(dtype: string, bytes: Uint8Array, target: Float32Ar
     )
 }
 
-/** What weights may be; `indices` are I32 or I64. */
+/** What weights may be. */
 export const isWeightDtype = (dtype: string): dtype is Dtype =>
   isDtype(dtype) && DTYPES[dtype].numeric
 
@@ -108,7 +104,7 @@ export const isWeightDtype = (dtype: string): dtype is Dtype =>
  */
 export function toFloat32(dtype: string, bytes: Uint8Array): Float32Array {
   if (dtype === 'F32') return view(Float32Array, bytes)
-  const count = isDtype(dtype) ? (8 * bytes.length) / DTYPES[dtype].bits : 0
+  const count = isWeightDtype(dtype) ? (8 * bytes.length) / DTYPES[dtype].bits : 0
   const out = new Float32Array(count)
   writeFloat32(dtype, bytes, out)
   return out
@@ -125,7 +121,6 @@ export function findNonFinite(dtype: string, bytes: Uint8Array): number {
     for (let i = 0; i < words.length; i++) if ((words[i]! & mask) === mask) return i
     return -1
   }
-  if (dtype === 'I32' || dtype === 'I64') return -1
   const values = toFloat32(dtype, bytes)
   // v - v is 0 for every finite v and NaN for the others, and NaN survives the sum.
   let sum = 0

@@ -1,7 +1,7 @@
 import { readAll } from './byte-source.ts'
 import { deltaNorm } from './delta-norm.ts'
-import { toFloat32 } from './dtypes.ts'
 import { fingerprintOf, probesOf } from './fingerprint.ts'
+import { toNumbers } from './indices.ts'
 import type { Manifest } from './manifest.ts'
 import type { Operation, OperationKind } from './operations.ts'
 import { slotsOf } from './slots.ts'
@@ -61,7 +61,7 @@ export async function adapterProofs(
       for (const key of keys.get(tensor) ?? [tensor])
         matches.push({ key, tensor, site: op.site, op: op.op, slot })
       const { dtype, data } = tensors.get(tensor)!
-      held.set(tensor, toFloat32(dtype, await readAll(data)))
+      held.set(tensor, toNumbers(dtype, await readAll(data)))
     }
     const values = (name: string): Float32Array => held.get(name)!
     sites.push({

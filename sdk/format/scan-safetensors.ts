@@ -2,6 +2,7 @@ import { chunksOf } from './byte-source.ts'
 import { type CreateHash, type Digest, heldHash } from './digest.ts'
 import { findNonFinite, toFloat32 } from './dtypes.ts'
 import { expected, GraftError } from './errors.ts'
+import { isIndexDtype } from './indices.ts'
 import type { OpenedSafetensors } from './safetensors-source.ts'
 
 export interface ScanOptions {
@@ -13,6 +14,7 @@ export interface ScanOptions {
 
 /** @param at elements of the tensor before this piece */
 function checkFinite(name: string, dtype: string, piece: Uint8Array, at: number): void {
+  if (isIndexDtype(dtype)) return
   const found = findNonFinite(dtype, piece)
   if (found < 0) return
   const value = toFloat32(dtype, piece)[found]
@@ -24,7 +26,7 @@ function checkFinite(name: string, dtype: string, piece: Uint8Array, at: number)
 
 /**
  * One pass over a file's bytes: the digests of the file and of every tensor, and that every value is finite.
- * @throws ERR_WEIGHTS_NON_FINITE, ERR_SAFETENSORS_INVALID for a dtype that holds no weights
+ * @throws ERR_WEIGHTS_NON_FINITE, ERR_SAFETENSORS_INVALID for a dtype that holds neither weights nor indices
  */
 export async function scanSafetensors(
   { header, tensors }: OpenedSafetensors,

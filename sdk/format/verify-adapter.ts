@@ -2,12 +2,12 @@ import type { BaseTensor } from './base-identity.ts'
 import { createBaseSites } from './base-sites.ts'
 import { type ByteSource, heldBytes, readAll } from './byte-source.ts'
 import { checkSite } from './check-sites.ts'
+import { checkSlots } from './check-slots.ts'
 import { toFloat32 } from './dtypes.ts'
 import { type ErrorCode, expected, GraftError } from './errors.ts'
 import type { Manifest } from './manifest.ts'
 import { openSafetensors } from './safetensors-source.ts'
 import { type ScanOptions, scanSafetensors } from './scan-safetensors.ts'
-import { slotsOf } from './slots.ts'
 import type { TensorSource } from './tensor-source.ts'
 import { hasNoEffect } from './zero-effect.ts'
 
@@ -64,12 +64,7 @@ export async function verifyAdapter(
   const opened = await openSafetensors(source)
   const { tensors } = opened
   checkTable(manifest, tensors)
-  for (const op of manifest.operations)
-    for (const { slot, tensor, shape } of slotsOf(op)) {
-      const got = tensors.get(tensor)?.shape ?? []
-      if (!same(got, shape))
-        refuse('ERR_TENSOR_SHAPE', `${op.op} at ${op.site}: ${slot}`, `[${shape}]`, got)
-    }
+  for (const op of manifest.operations) await checkSlots(op, tensors)
   if (baseTensors) checkSites(manifest, baseTensors)
   const scanned = await scanSafetensors(opened, options)
   for (const { name, sha256 } of manifest.tensors) {

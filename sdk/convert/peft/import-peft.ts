@@ -13,7 +13,10 @@ import {
   readConfig,
 } from '../config-keys.ts'
 import type { Detected, ImportBase, SourceFiles } from '../source-format.ts'
+import { compileBoft } from './boft.ts'
+import { BOFT_KEYS, FOURIERFT_KEYS, LOHA_KEYS, LOKR_KEYS, OFT_KEYS } from './dense-keys.ts'
 import { replaceTensor, tokenRows } from './extra.ts'
+import { compileFourierFt } from './fourierft.ts'
 import { compileIa3 } from './ia3.ts'
 import {
   IA3_KEYS,
@@ -24,7 +27,10 @@ import {
   PROMPT_KEYS,
   TOKENS_KEYS,
 } from './keys.ts'
+import { compileLoha } from './loha.ts'
+import { compileLokr } from './lokr.ts'
 import { compileLora } from './lora.ts'
+import { compileOft } from './oft.ts'
 import { compilePrefix, compilePrompt } from './prompts.ts'
 
 type Compile = (
@@ -40,6 +46,11 @@ const PREFIX = 'base_model.model.'
 const TYPES: Record<string, { keys: KeyTable; compile: Compile }> = {
   LORA: { keys: LORA_KEYS, compile: compileLora },
   IA3: { keys: IA3_KEYS, compile: compileIa3 },
+  LOHA: { keys: LOHA_KEYS, compile: compileLoha },
+  LOKR: { keys: LOKR_KEYS, compile: compileLokr },
+  OFT: { keys: OFT_KEYS, compile: compileOft },
+  BOFT: { keys: BOFT_KEYS, compile: compileBoft },
+  FOURIERFT: { keys: FOURIERFT_KEYS, compile: compileFourierFt },
   LN_TUNING: { keys: LN_KEYS, compile: compileNorms },
   TRAINABLE_TOKENS: { keys: TOKENS_KEYS, compile: compileTokens },
   PREFIX_TUNING: {

@@ -1,7 +1,7 @@
 import type { KeyTable } from '../config-keys.ts'
 
 /** Keys of every PEFT config. */
-const COMMON = {
+export const COMMON = {
   peft_type: 'read',
   peft_version: 'read',
   modules_to_save: 'read',

@@ -5,7 +5,7 @@ import type { LowRank, Magnitude } from '@graft/sdk/format/operations.ts'
 import { type Collector, type CompiledPart, resolveSite } from '../compiled.ts'
 import type { ConfigReader } from '../config-keys.ts'
 import { compileExtras } from './extra.ts'
-import { suffixMatch } from './python-pattern.ts'
+import { byPattern } from './patterns.ts'
 import { checkTargets } from './targets.ts'
 
 /** Initialisations that subtract from the base's weights: the adapter is right only on that changed base. */
@@ -24,14 +24,6 @@ function checkInit(config: ConfigReader): void {
         : `init_lora_weights "${name}" takes the initial update out of the base, so the adapter is wrong on the true base. Convert: save the untrained adapter first, then save_pretrained(dir, path_initial_model_for_weight_conversion=that_dir)`,
     )
   if (!KEEPS_BASE.has(name)) config.fail('init_lora_weights', 'a known initialisation')
-}
-
-/** rank_pattern and alpha_pattern: the first key that matches wins, else the config's own value. */
-function byPattern(config: ConfigReader, key: string, fallback: number): (path: string) => number {
-  const patterns = config
-    .numbers(key)
-    .map(([pattern, value]) => ({ pattern: suffixMatch(pattern), value }))
-  return (path) => patterns.find(({ pattern }) => pattern.test(path))?.value ?? fallback
 }
 
 type Part = 'A' | 'B' | 'Bbias' | 'm'

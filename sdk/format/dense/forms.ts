@@ -81,6 +81,3 @@ export type DenseForm =
   | RotationForm
   | ButterflyForm
   | SpectrumForm
-
-/** The dtypes of `indices`. */
-export const INDEX_DTYPES: readonly string[] = ['I64', 'I32']

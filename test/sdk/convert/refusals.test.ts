@@ -107,7 +107,7 @@ describe('importAdapter refuses', () => {
       '"lora_gamma"',
     ],
     ['a key of the prototype', { toString: 1 }, 'ERR_CONFIG_UNKNOWN_KEY', '"toString"'],
-    ['another method', { peft_type: 'BOFT' }, 'ERR_METHOD_UNSUPPORTED', 'BOFT'],
+    ['another method', { peft_type: 'HRA' }, 'ERR_METHOD_UNSUPPORTED', 'HRA'],
     ['an unknown method', { peft_type: 'constructor' }, 'ERR_METHOD_UNSUPPORTED', 'constructor'],
     [
       'aLoRA',
