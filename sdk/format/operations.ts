@@ -98,6 +98,11 @@ export interface Prefix {
   kvHeads: number
   headDim: number
   virtualTokens: number
+  /**
+   * Position of the first real token, virtualTokens where absent: PEFT counts the prefix, AdapterHub does not (0).
+   * Keys are not rotated, so where positions are rotary it is a fact of the maths.
+   */
+  firstPosition?: number
   slots: { k: string; v: string }
 }
 

@@ -112,7 +112,13 @@ const KINDS: Record<Exclude<OperationKind, 'dense'>, Members> = {
     ],
   },
   prefix: {
-    fields: { site: path, kvHeads: count, headDim: count, virtualTokens: count },
+    fields: {
+      site: path,
+      kvHeads: count,
+      headDim: count,
+      virtualTokens: count,
+      'firstPosition?': (value, where) => integer(value, where, 0),
+    },
     slots: ['k', 'v'],
   },
   prompt: { fields: { site: path, virtualTokens: count, hidden: count }, slots: ['E'] },

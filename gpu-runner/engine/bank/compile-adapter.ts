@@ -12,6 +12,7 @@ import { vectorsName } from '../graph/row-vectors.ts'
 import { linearSites } from '../graph/sites.ts'
 import { widest } from '../graph/variants.ts'
 import { assertOneLinear, lowRankFactors } from '../low-rank-factors.ts'
+import { placedKeys } from '../prefix-keys.ts'
 import { isComposable, needsWholePrompt } from '../rules.ts'
 import { addBottleneck } from './compile-bottleneck.ts'
 import { addReplace } from './compile-replace.ts'
@@ -203,7 +204,7 @@ function addOperation(
       compiled.prefix.push({
         layer,
         tokens: operation.virtualTokens,
-        k: take(k, shape),
+        k: placedKeys(take(k, shape), operation, checkpoint.config.ropeTheta),
         v: take(v, shape),
       })
       return

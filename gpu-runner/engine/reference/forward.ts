@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import { placedKeys } from '../prefix-keys.ts'
 import {
   operationsAt,
   replaced,
@@ -17,23 +18,19 @@ export interface Past {
 
 /** Keys and values that prefix tuning puts before position 0. */
 export function pastOf(checkpoint: Checkpoint, terms: WeightedAdapter[]): Past {
-  const { layers, kvHeads, headDim } = checkpoint.config
+  const { layers, kvHeads, headDim, ropeTheta } = checkpoint.config
   const past: Past = {
     keys: Array.from({ length: layers }, () => []),
     values: Array.from({ length: layers }, () => []),
   }
   for (const { adapter } of terms)
     for (let layer = 0; layer < layers; layer++)
-      for (const { slots, virtualTokens } of operationsAt(
-        adapter,
-        'prefix',
-        `model.layers.${layer}.self_attn`,
-      ))
-        for (const [rows, name] of [
-          [past.keys[layer]!, slots.k],
-          [past.values[layer]!, slots.v],
-        ] as const) {
-          const tensor = slot(adapter, name)
+      for (const prefix of operationsAt(adapter, 'prefix', `model.layers.${layer}.self_attn`)) {
+        const { slots, virtualTokens } = prefix
+        for (const [rows, tensor] of [
+          [past.keys[layer]!, placedKeys(slot(adapter, slots.k), prefix, ropeTheta)],
+          [past.values[layer]!, slot(adapter, slots.v)],
+        ] as const)
           for (let t = 0; t < virtualTokens; t++) {
             const row = new Float64Array(kvHeads * headDim)
             for (let head = 0; head < kvHeads; head++)
@@ -41,7 +38,7 @@ export function pastOf(checkpoint: Checkpoint, terms: WeightedAdapter[]): Past {
                 row[head * headDim + i] = tensor[(head * virtualTokens + t) * headDim + i]!
             rows.push(row)
           }
-        }
+      }
   return past
 }
 
