@@ -5,6 +5,10 @@ export interface ByteSource {
   readonly size: number
   /** Bytes [begin, end); the result may be a view of shared memory and is not written to. */
   read(begin: number, end: number): Promise<Uint8Array>
+  /** Where the bytes come from, when they are a range of another source. */
+  readonly range?: { of: ByteSource; begin: number }
+  /** Sources that it is made of, one after the other without a gap. */
+  readonly parts?: readonly ByteSource[]
 }
 
 /** Large enough that a call per chunk costs nothing, small beside a Worker's memory. */
@@ -19,6 +23,7 @@ export const heldBytes = (bytes: Uint8Array): ByteSource => ({
 export const sliceOf = (source: ByteSource, begin: number, end: number): ByteSource => ({
   size: end - begin,
   read: (from, to) => source.read(begin + from, begin + to),
+  range: { of: source, begin },
 })
 
 /** @throws ERR_REQUEST_INVALID when the source ends early */
@@ -47,9 +52,20 @@ export async function* chunksOf(
     yield await readRange(source, at, Math.min(at + size, source.size))
 }
 
-/** Whether two sources hold the same bytes. */
+/** Whether two sources hold the same bytes. What is the same range of the same source is not read. */
 export async function sameBytes(a: ByteSource, b: ByteSource): Promise<boolean> {
   if (a.size !== b.size) return false
+  if (a === b || (a.range?.of === b && a.range.begin === 0)) return true
+  if (a.range && b.range && a.range.of === b.range.of && a.range.begin === b.range.begin)
+    return true
+  if (a.parts) {
+    let at = 0
+    for (const part of a.parts) {
+      if (!(await sameBytes(part, rangeOf(b, at, at + part.size)))) return false
+      at += part.size
+    }
+    return true
+  }
   for (let at = 0; at < a.size; at += CHUNK_BYTES) {
     const end = Math.min(at + CHUNK_BYTES, a.size)
     const [x, y] = await Promise.all([readRange(a, at, end), readRange(b, at, end)])
@@ -57,6 +73,12 @@ export async function sameBytes(a: ByteSource, b: ByteSource): Promise<boolean> 
   }
   return true
 }
+
+/** A range of a source, seen as a range of what that is itself a range of. */
+const rangeOf = (source: ByteSource, begin: number, end: number): ByteSource =>
+  source.range
+    ? sliceOf(source.range.of, source.range.begin + begin, source.range.begin + end)
+    : sliceOf(source, begin, end)
 
 /** Words at a time where both are aligned: a byte at a time is slow over hundreds of megabytes. */
 export function equalBytes(x: Uint8Array, y: Uint8Array): boolean {

@@ -1,4 +1,4 @@
-import { type ByteSource, readRange, sliceOf } from './byte-source.ts'
+import { type ByteSource, heldBytes, readRange, sliceOf } from './byte-source.ts'
 import { expected, GraftError } from './errors.ts'
 import {
   layoutSafetensors,
@@ -96,6 +96,7 @@ function joined(
   }
   return {
     size,
+    parts: [heldBytes(header), ...parts.map(({ data }) => data)],
     async read(begin, end) {
       const out = new Uint8Array(Math.max(0, Math.min(end, size) - begin))
       if (begin < header.length) out.set(header.subarray(begin, end))

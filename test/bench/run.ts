@@ -5,6 +5,7 @@ import type { Bench } from './bench.ts'
 import { bottleneck } from './bottleneck.ts'
 import { coldAdapter } from './cold-adapter.ts'
 import { conformance } from './conformance.ts'
+import { format } from './format.ts'
 import { machine } from './machine.ts'
 import { merge } from './merge.ts'
 import { mixedMethods } from './mixed-methods.ts'
@@ -23,6 +24,7 @@ const BENCHES: Record<string, Bench> = {
   bottleneck,
   'cold-adapter': coldAdapter,
   conformance,
+  format,
   merge,
   'mixed-methods': mixedMethods,
   nf4,
