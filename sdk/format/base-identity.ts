@@ -65,8 +65,10 @@ export async function describeBase(base: BaseFiles): Promise<BaseDescription> {
   const config = parseStrictJson(base.configJson, 'config.json', 'ERR_CHECKPOINT_INVALID')
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     throw invalid(expected('config.json', 'a JSON object', config))
-  const { architectures, model_type: modelType } = config
-  const architecture = Array.isArray(architectures) ? architectures[0] : undefined
+  const { architectures, _class_name: className } = config
+  // diffusers' configs name their class, and say no more of its type.
+  const architecture = Array.isArray(architectures) ? architectures[0] : className
+  const modelType = config['model_type'] ?? (className === undefined ? undefined : 'diffusers')
   if (typeof architecture !== 'string')
     throw invalid(expected('config.json: architectures', 'a list of class names', architectures))
   if (typeof modelType !== 'string')
