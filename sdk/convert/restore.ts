@@ -11,8 +11,11 @@ import {
   reshaped,
   type TensorSource,
 } from '@graft/sdk/format/tensor-source.ts'
+import { joinBlocks, parseBlock } from './blocks.ts'
+import { diagonalMatrix } from './diagonal.ts'
 import type { OpenAdapter } from './exporter.ts'
 import { movePlane } from './planes.ts'
+import { gather, parseSpread } from './spread.ts'
 import { transposed } from './transpose.ts'
 
 const unknown = (row: KeyRow): GraftError =>
@@ -20,6 +23,13 @@ const unknown = (row: KeyRow): GraftError =>
     'ERR_MANIFEST_INVALID',
     `origin.keyMap: transform ${JSON.stringify(row.transform)} of ${row.key} is not known; upgrade to export this adapter`,
   )
+
+const fail = (row: KeyRow): never => {
+  throw unknown(row)
+}
+const missing = (row: KeyRow | undefined): never => {
+  throw new GraftError('ERR_TENSOR_MISSING', `tensor ${row?.tensor} is not in the file`)
+}
 
 const numbers = (text: string): number[] => text.split(',').map(Number)
 
@@ -54,6 +64,21 @@ function joinPlanes(
   })
 }
 
+function fromBlocks(
+  rows: readonly KeyRow[],
+  tensors: ReadonlyMap<string, TensorSource>,
+): TensorSource {
+  const parts = rows.map((row) => ({
+    ...(parseBlock(row.transform) ?? fail(row)),
+    tensor: tensors.get(row.tensor) ?? missing(row),
+  }))
+  return joinBlocks(parts) ?? fail(rows[0]!)
+}
+
+function fromSpread(row: KeyRow, tensor: TensorSource): TensorSource {
+  return gather(tensor, parseSpread(row.transform) ?? fail(row)) ?? fail(row)
+}
+
 /** Undoes `rows a,b,..`: canonical row i was the source's row order[i]. */
 function unsortRows(tensor: TensorSource, order: number[]): TensorSource {
   return derivedTensor(tensor.dtype, tensor.shape, tensor.data.size, async () => {
@@ -72,15 +97,17 @@ function restore(
 ): TensorSource {
   const [row] = rows
   const tensor = row && tensors.get(row.tensor)
-  if (row === undefined || tensor === undefined)
-    throw new GraftError('ERR_TENSOR_MISSING', `tensor ${row?.tensor} is not in the file`)
+  if (row === undefined || tensor === undefined) return missing(row)
   const [kind, argument = ''] = row.transform.split(' ')
   if (kind === 'plane') return joinPlanes(rows, tensors)
+  if (kind === 'block') return fromBlocks(rows, tensors)
   if (rows.length !== 1) throw unknown(row)
   if (kind === 'identity') return tensor
   if (kind === 'shape') return reshaped(tensor, argument === '' ? [] : numbers(argument))
   if (kind === 'rows') return unsortRows(tensor, numbers(argument))
   if (kind === 'transpose') return transposed(tensor)
+  if (kind === 'diagonal') return diagonalMatrix(tensor)
+  if (kind === 'spread') return fromSpread(row, tensor)
   throw unknown(row)
 }
 
@@ -97,7 +124,13 @@ export function restoreTensors(
   const byKey = new Map<string, KeyRow[]>()
   for (const row of origin.keyMap)
     if (row.file === file) byKey.set(row.key, [...(byKey.get(row.key) ?? []), row])
-  const restored = new Map([...byKey].map(([key, rows]) => [key, restore(rows, tensors)]))
+  const restored = new Map<string, TensorSource>()
+  const copies: KeyRow[] = []
+  for (const [key, rows] of byKey)
+    if (rows[0]!.transform.startsWith('copy ')) copies.push(rows[0]!)
+    else restored.set(key, restore(rows, tensors))
+  for (const row of copies)
+    restored.set(row.key, restored.get(row.transform.slice('copy '.length)) ?? fail(row))
   for (const { key, dtype, shape, data, file: of } of origin.literals ?? [])
     if (of === file) restored.set(key, heldTensor({ dtype, shape, data: decodeBase64(data) }))
   return restored

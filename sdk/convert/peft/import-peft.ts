@@ -2,6 +2,7 @@ import { type BaseSites, createBaseSites } from '@graft/sdk/format/base-sites.ts
 import { encodeBase64 } from '@graft/sdk/format/base64url.ts'
 import { readAll } from '@graft/sdk/format/byte-source.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
+import type { LiteralTensor } from '@graft/sdk/format/manifest.ts'
 import type { Replace } from '@graft/sdk/format/operations.ts'
 import { openSafetensors } from '@graft/sdk/format/safetensors-source.ts'
 import { type Collector, type Compiled, type CompiledPart, createCollector } from '../compiled.ts'
@@ -13,12 +14,14 @@ import {
   readConfig,
 } from '../config-keys.ts'
 import type { Detected, ImportBase, SourceFiles } from '../source-format.ts'
+import { compileAdaLora } from './adalora.ts'
 import { compileBoft } from './boft.ts'
 import { BOFT_KEYS, FOURIERFT_KEYS, LOHA_KEYS, LOKR_KEYS, OFT_KEYS } from './dense-keys.ts'
 import { replaceTensor, tokenRows } from './extra.ts'
 import { compileFourierFt } from './fourierft.ts'
 import { compileIa3 } from './ia3.ts'
 import {
+  ADALORA_KEYS,
   IA3_KEYS,
   LN_KEYS,
   LORA_KEYS,
@@ -26,25 +29,35 @@ import {
   PREFIX_KEYS,
   PROMPT_KEYS,
   TOKENS_KEYS,
+  VERA_KEYS,
 } from './keys.ts'
 import { compileLoha } from './loha.ts'
 import { compileLokr } from './lokr.ts'
 import { compileLora } from './lora.ts'
 import { compileOft } from './oft.ts'
+import { withAliases } from './path-aliases.ts'
 import { compilePrefix, compilePrompt } from './prompts.ts'
+import { REFUSED_TYPES } from './refused-types.ts'
+import { compileVera } from './vera.ts'
 
 type Compile = (
   collector: Collector,
   keys: ReadonlyMap<string, string>,
   config: ConfigReader,
   sites: BaseSites,
-) => CompiledPart | Promise<CompiledPart>
+  modelType: string,
+) => PeftPart | Promise<PeftPart>
+
+/** Small source tensors that no operation reads are kept beside the part. */
+type PeftPart = CompiledPart & { literals?: LiteralTensor[] }
 
 const PREFIX = 'base_model.model.'
 
 /** All that is known of a PEFT type; the others are refused by name. */
 const TYPES: Record<string, { keys: KeyTable; compile: Compile }> = {
   LORA: { keys: LORA_KEYS, compile: compileLora },
+  ADALORA: { keys: ADALORA_KEYS, compile: compileAdaLora },
+  VERA: { keys: VERA_KEYS, compile: compileVera },
   IA3: { keys: IA3_KEYS, compile: compileIa3 },
   LOHA: { keys: LOHA_KEYS, compile: compileLoha },
   LOKR: { keys: LOKR_KEYS, compile: compileLokr },
@@ -99,6 +112,16 @@ function compileTokens(
   return { family: 'trainable_tokens', flags: [], operations, training: {} }
 }
 
+function refuseType(configPath: string, name: string): GraftError {
+  const known = Object.hasOwn(REFUSED_TYPES, name) ? REFUSED_TYPES[name] : undefined
+  return new GraftError(
+    'ERR_METHOD_UNSUPPORTED',
+    known === undefined
+      ? `${configPath}: peft_type ${name} is not known; supported are ${Object.keys(TYPES).join(', ')}`
+      : `${configPath}: peft_type ${name} is not supported: ${known.why}. ${known.wayOut}`,
+  )
+}
+
 /** @throws ERR_METHOD_UNSUPPORTED, ERR_CONFIG_UNKNOWN_KEY, ERR_CONFIG_INVALID, ERR_BASE_MUTATED, ERR_TENSOR_* */
 export async function importPeft(
   detected: Detected,
@@ -109,32 +132,31 @@ export async function importPeft(
   const configPath = detected.configPath!
   const name = String(config['peft_type'])
   const type = Object.hasOwn(TYPES, name) ? TYPES[name] : undefined
-  if (type === undefined)
-    throw new GraftError(
-      'ERR_METHOD_UNSUPPORTED',
-      `${configPath}: peft_type ${name} is not supported; supported are ${Object.keys(TYPES).join(', ')}. PEFT can turn some methods into LoRA (convert_to_lora)`,
-    )
+  if (type === undefined) throw refuseType(configPath, name)
   checkKeys(config, type.keys, configPath)
   const reader = readConfig(config, configPath)
   const { tensors, metadata } = await openSafetensors(files.get(detected.weightsPath)!)
-  const sites = createBaseSites(base.tensors, base.identity.modelType)
   const collector = createCollector(tensors)
   const keys = new Map<string, string>()
   for (const key of tensors.keys())
     if (key.startsWith(PREFIX)) keys.set(key.slice(PREFIX.length), key)
-  const part = await type.compile(collector, keys, reader, sites)
+  const { modelType } = base.identity
+  const { sites, alias } = withAliases(createBaseSites(base.tensors, modelType), keys.keys())
+  const { literals, ...part } = await type.compile(collector, keys, reader, sites, modelType)
   collector.assertAllTaken(
     `Keys must start with "${PREFIX}", name modules of this base, and be what ${name} and the config's modules_to_save and bias store`,
   )
   const version = config['peft_version']
   return {
     ...part,
+    training: { ...part.training, ...(alias === null ? {} : { moduleNames: alias }) },
     tensors: collector.tensors,
     origin: {
       toolVersion: typeof version === 'string' && version !== '' ? version : null,
       config: encodeBase64(await readAll(files.get(configPath)!)),
       keyMap: collector.keyMap,
       metadata,
+      ...(literals === undefined || literals.length === 0 ? {} : { literals }),
     },
     inert: inertKeys(config, type.keys),
   }

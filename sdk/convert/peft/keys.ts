@@ -12,7 +12,9 @@ export const COMMON = {
   inference_mode: 'inert',
 } as const satisfies KeyTable
 
-const merge = 'Merge the adapter into the base, or train it as plain LoRA'
+const PUBLISH_MERGED =
+  'Merge it and publish the result as a base: model.merge_and_unload().save_pretrained("out")'
+const RETRAIN = 'Train it as plain LoRA'
 
 export const LORA_KEYS: KeyTable = {
   ...COMMON,
@@ -42,16 +44,55 @@ export const LORA_KEYS: KeyTable = {
   lora_ga_config: 'inert',
   runtime_config: 'inert',
   megatron_config: { unset: 'Save the adapter from an unsharded model' },
-  layer_replication: { unset: `The adapter needs a base with replicated layers. ${merge}` },
-  alora_invocation_tokens: { unset: `Activated LoRA depends on the prompt. ${merge}` },
-  use_qalora: { unset: `QALoRA pools its input. ${merge}` },
-  use_bdlora: { unset: `BD-LoRA is block diagonal. ${merge}` },
+  layer_replication: {
+    unset: `The adapter needs a base with replicated layers. ${PUBLISH_MERGED}`,
+  },
+  alora_invocation_tokens: { unset: `Activated LoRA depends on the prompt. ${RETRAIN}` },
+  use_qalora: { unset: `QALoRA pools its input. ${RETRAIN}` },
+  use_bdlora: { unset: `BD-LoRA is block diagonal. ${PUBLISH_MERGED}` },
   arrow_config: { unset: 'Arrow routes between several adapters. Publish each by itself' },
-  kasa_config: { unset: `KaSA changes the base. ${merge}` },
-  velora_config: { unset: merge },
-  monteclora_config: { unset: merge },
-  target_parameters: { unset: 'Experts are not supported yet. Adapt linear modules instead' },
-  ensure_weight_tying: { unset: 'Save with ensure_weight_tying=False' },
+  // KaSA cuts the base's weights: init_lora_weights and this are read together.
+  kasa_config: 'read',
+  velora_config: { unset: `VeLoRA compresses activations. ${RETRAIN}` },
+  monteclora_config: { unset: `MonteCLoRA samples its factors. ${RETRAIN}` },
+  target_parameters: 'read',
+  ensure_weight_tying: 'read',
+}
+
+/** AdaLoraConfig inherits all of LoraConfig, and AdaLoRA reads little of it. */
+export const ADALORA_KEYS: KeyTable = {
+  ...LORA_KEYS,
+  init_r: 'read',
+  rank_pattern: 'read',
+  target_r: 'read',
+  // How ranks were given out while it trained.
+  ...{ tinit: 'inert', tfinal: 'inert', deltaT: 'inert', total_step: 'inert' },
+  ...{ beta1: 'inert', beta2: 'inert', orth_reg_weight: 'inert' },
+  // Ignored by AdaLoRA: it begins with init_r, scales by its rank, and starts from E = 0 always.
+  ...{ r: 'inert', use_rslora: 'inert', alpha_pattern: 'inert', init_lora_weights: 'inert' },
+  lora_bias: 'inert',
+  use_dora: { unset: 'PEFT has no DoRA of AdaLoRA; remove it' },
+  loftq_config: { unset: 'PEFT has no LoftQ of AdaLoRA; remove it' },
+  kasa_config: { unset: 'PEFT has no KaSA of AdaLoRA; remove it' },
+  target_parameters: { unset: 'PEFT has no AdaLoRA of parameters; adapt linear modules' },
+  ensure_weight_tying: { unset: 'AdaLoRA adapts no embeddings; remove it' },
+}
+
+export const VERA_KEYS: KeyTable = {
+  ...COMMON,
+  r: 'read',
+  save_projection: 'read',
+  bias: 'read',
+  target_modules: 'read',
+  exclude_modules: 'read',
+  layers_to_transform: 'read',
+  layers_pattern: 'read',
+  // Where the projections came from; they are stored.
+  projection_prng_key: 'inert',
+  vera_dropout: 'inert',
+  d_initial: 'inert',
+  fan_in_fan_out: 'inert',
+  init_weights: 'inert',
 }
 
 export const IA3_KEYS: KeyTable = {

@@ -7,8 +7,10 @@ import type { Collector, CompiledPart } from '../compiled.ts'
 import type { ConfigReader } from '../config-keys.ts'
 import { embeddingPath, listBlocks } from '../layers.ts'
 import { movePlane } from '../planes.ts'
+import { compileExtras } from './extra.ts'
 
 const KEY = 'prompt_embeddings'
+const SAVED = 'base_model.'
 
 function sourceTensor(collector: Collector, want: number[]): TensorSource {
   const tensor = collector.peek(KEY)
@@ -54,7 +56,15 @@ export function compilePrompt(
     )
   const E = collector.take(KEY, site, 'prompt.E')
   const op: Prompt = { op: 'prompt', site, virtualTokens, hidden, slots: { E } }
-  return { family, flags: [], operations: [op], training: {} }
+  const extras = savedModules(collector, config, sites)
+  return { family, flags: extras.flags, operations: [op, ...extras.operations], training: {} }
+}
+
+/** modules_to_save of prompt methods, whose keys have a shorter prefix than those of adapted modules. */
+function savedModules(collector: Collector, config: ConfigReader, sites: BaseSites) {
+  const keys = collector.keys.filter((key) => key.startsWith(SAVED))
+  const inner = new Map(keys.map((key) => [key.slice(SAVED.length), key]))
+  return compileExtras(collector, sites, config, inner, 'none')
 }
 
 /**
@@ -100,5 +110,11 @@ export function compilePrefix(
     const slots = { k: plane(layer * 2, site, 'k'), v: plane(layer * 2 + 1, site, 'v') }
     return { op: 'prefix', site, kvHeads: heads, headDim, virtualTokens, slots }
   })
-  return { family: 'prefix', flags: [], operations, training: {} }
+  const extras = savedModules(collector, config, sites)
+  return {
+    family: 'prefix',
+    flags: extras.flags,
+    operations: [...operations, ...extras.operations],
+    training: {},
+  }
 }

@@ -123,12 +123,12 @@ describe('importAdapter refuses', () => {
       'layer_replication',
     ],
     [
-      'experts',
+      'parameters that the base does not have',
       { target_parameters: ['experts.w1'] },
-      'ERR_METHOD_UNSUPPORTED',
-      'target_parameters',
+      'ERR_TENSOR_MISSING',
+      'target_parameters names experts.w1',
     ],
-    ['KaSA', { kasa_config: { beta: 1 } }, 'ERR_METHOD_UNSUPPORTED', 'kasa_config'],
+    ['KaSA', { kasa_config: { beta: 1 } }, 'ERR_BASE_MUTATED', 'kasa_config'],
     [
       'PiSSA',
       { init_lora_weights: 'pissa' },
@@ -234,15 +234,15 @@ describe('importAdapter refuses', () => {
       'use_dora',
     ],
     [
-      'LoRA on the embedding',
+      'half a LoRA on the embedding',
       (t) =>
         t.set('base_model.model.model.embed_tokens.lora_embedding_A', {
           dtype: 'F32',
           shape: [1],
           data: new Uint8Array(4),
         }),
-      'ERR_METHOD_UNSUPPORTED',
-      'embedding',
+      'ERR_TENSOR_MISSING',
+      'no lora_B',
     ],
     [
       'a resized vocabulary',
