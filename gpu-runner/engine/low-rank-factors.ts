@@ -1,5 +1,5 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
-import type { LowRank, Magnitude } from '@graft/sdk/format/operations.ts'
+import type { Dense, LowRank, Magnitude } from '@graft/sdk/format/operations.ts'
 
 /** A tensor of the adapter by name, of the shape that its operation implies. */
 type Take = (name: string, shape: number[]) => Float32Array
@@ -31,7 +31,7 @@ export function lowRankFactors(
  * @throws ERR_OPERATION_UNSUPPORTED
  */
 export function assertOneLinear(
-  operation: LowRank | Magnitude,
+  operation: LowRank | Magnitude | Dense,
   sites: { has(path: string): boolean },
 ): void {
   const refuse = (what: string): never => {

@@ -1,6 +1,7 @@
+import { isDelta } from '@graft/sdk/format/dense/as-low-rank.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { type ErrorCode, expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
-import { OPERATIONS, type Operation } from '@graft/sdk/format/operations.ts'
+import type { Dense, Operation } from '@graft/sdk/format/operations.ts'
 import type { EngineInfo, StepRow } from './engine.ts'
 
 /** What every engine refuses, in the same words, whatever computes the rest. */
@@ -14,8 +15,12 @@ const ROW_REFUSALS: readonly ErrorCode[] = [
   'ERR_OVERLOADED',
 ]
 
-export const isComposable = (operations: Operation[]): boolean =>
-  operations.every(({ op }) => OPERATIONS[op].composable)
+/** As the operations are run: a dense one with small exact factors is a delta like any low rank update. */
+export const isComposable = (operations: Operation[]): boolean => operations.every(isDelta)
+
+/** Why no batch takes an operation, and what does. */
+export const mergedOnly = (operation: Dense): string =>
+  `dense (${operation.form}) at ${operation.site}: it changes whole weights, so it cannot stand in a batch, only be merged; start the runner with --merge request, auto or a number of MiB`
 
 /**
  * A gate averages over the tokens of one call, so a prompt must be computed at once, as the tool that trained it does:

@@ -16,7 +16,7 @@ export interface AdapterFacts {
   file: { digest: Digest; size: number }
   /** null when nobody signed any. */
   goldens: Goldens | null
-  /** One operation of every kind that it has, for checks and messages. */
+  /** One operation of every kind that it needs of an engine (kindToRun), for checks and messages. */
   operations: { op: OperationKind; site: string }[]
   /** Positions that virtual tokens take. */
   virtualTokens: number

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { baseDigest } from '@graft/sdk/format/base-identity.ts'
+import { kindToRun } from '@graft/sdk/format/dense/as-low-rank.ts'
 import { type CreateHash, type Digest, fromHex } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { verifyEnvelope } from '@graft/sdk/format/jws.ts'
@@ -73,8 +74,8 @@ async function factsOf(manifest: Manifest, digest: Digest): Promise<Omit<Adapter
     version,
     base: { name: base.name, digest: await baseDigest(base) },
     file: { digest: file.sha256, size: file.size },
-    operations: [...Map.groupBy(operations, ({ op }) => op).values()].map(([first]) => ({
-      op: first!.op,
+    operations: [...Map.groupBy(operations, kindToRun)].map(([op, [first]]) => ({
+      op,
       site: first!.site,
     })),
     virtualTokens: Math.max(

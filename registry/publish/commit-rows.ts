@@ -1,3 +1,4 @@
+import { kindToRun } from '@graft/sdk/format/dense/as-low-rank.ts'
 import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
 import { nowIso, type RegistryDeps } from '../deps.ts'
@@ -22,7 +23,7 @@ export function commitRows(
 ): SqlStatement[] {
   const at = nowIso(deps)
   const { name, version } = manifest
-  const kinds: OperationKind[] = [...new Set(manifest.operations.map((op) => op.op))].sort()
+  const kinds: OperationKind[] = [...new Set(manifest.operations.map(kindToRun))].sort()
   const size = manifest.files.find((file) => file.role === 'canonical')!.size
   return [
     sql(

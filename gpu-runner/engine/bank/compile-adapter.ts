@@ -3,6 +3,7 @@ import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { Operation } from '@graft/sdk/format/operations.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
 import type { Checkpoint } from '../../checkpoint/read-checkpoint.ts'
+import { withExactFactors } from '../dense-values.ts'
 import type { LoadedAdapter } from '../engine.ts'
 import { bottleneckKeys } from '../graph/bottleneck-keys.ts'
 import { type GroupKind, linearGroups } from '../graph/linear-groups.ts'
@@ -13,7 +14,7 @@ import { linearSites } from '../graph/sites.ts'
 import { widest } from '../graph/variants.ts'
 import { assertOneLinear, lowRankFactors } from '../low-rank-factors.ts'
 import { placedKeys } from '../prefix-keys.ts'
-import { isComposable, needsWholePrompt } from '../rules.ts'
+import { isComposable, mergedOnly, needsWholePrompt } from '../rules.ts'
 import { addBottleneck } from './compile-bottleneck.ts'
 import { addReplace } from './compile-replace.ts'
 import { compileShifts } from './compile-shifts.ts'
@@ -49,10 +50,11 @@ function taker(adapter: LoadedAdapter): Take {
 
 /** Turns operations into rows of the bank. Lets the event loop breathe between sites: DoRA reads whole matrices. */
 export async function compileAdapter(
-  adapter: LoadedAdapter,
+  source: LoadedAdapter,
   checkpoint: Checkpoint,
   precision: BankPrecision = 'fp32',
 ): Promise<CompiledAdapter> {
+  const adapter = withExactFactors(source, taker(source))
   const compiled: CompiledAdapter = {
     digest: adapter.digest,
     variant: 'base',
@@ -220,7 +222,7 @@ function addOperation(
       addReplace(compiled, operation, take, checkpoint)
       return
     case 'dense':
-      throw unsupported(`dense at ${operation.site}: it cannot stand in a batch, only be merged`)
+      throw unsupported(mergedOnly(operation))
     default:
       operation satisfies never
       throw unsupported(`unknown operation ${JSON.stringify(operation)}`)

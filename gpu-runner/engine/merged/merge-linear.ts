@@ -1,16 +1,10 @@
 import { denseRows } from '@graft/sdk/format/dense/rows.ts'
 import type { Dense, LowRank, Magnitude, Scale } from '@graft/sdk/format/operations.ts'
-import { slotsOf } from '@graft/sdk/format/slots.ts'
+import { denseValues } from '../dense-values.ts'
 import { lowRankFactors } from '../low-rank-factors.ts'
 
 /** Operations that change the matrix of one linear. */
 export type LinearOperation = LowRank | Magnitude | Scale | Dense
-
-/** A dense operation's tensors by name, each checked against the shape that its slot has. */
-const slotValues = (operation: Dense, take: Take): ((tensor: string) => Float32Array) => {
-  const shapes = new Map(slotsOf(operation).map(({ tensor, shape }) => [tensor, shape]))
-  return (tensor) => take(tensor, shapes.get(tensor)!)
-}
 
 /** A tensor of the adapter. @throws ERR_TENSOR_MISSING, ERR_TENSOR_SHAPE */
 export type Take = (name: string, shape: number[]) => Float32Array
@@ -84,7 +78,7 @@ function rowStep(
 
 /** row o += dW[o], of the base's own W where dW depends on it, whatever else stands at the site. */
 function denseStep(operation: Dense, take: Take): RowStep {
-  const change = denseRows(operation, slotValues(operation, take))
+  const change = denseRows(operation, denseValues(operation, take))
   const changed = new Float64Array(operation.in)
   return (row, o, plain) => {
     changed.set(plain)

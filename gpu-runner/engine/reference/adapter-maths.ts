@@ -1,5 +1,6 @@
+import { denseRows } from '@graft/sdk/format/dense/rows.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
-import type { Magnitude, Operation } from '@graft/sdk/format/operations.ts'
+import type { Dense, Magnitude, Operation } from '@graft/sdk/format/operations.ts'
 import type { LoadedAdapter } from '../engine.ts'
 import { product } from './maths.ts'
 
@@ -49,6 +50,20 @@ function directionFactor(
 /** DoRA's factors, which depend on weights alone: kept per operation. */
 const factors = new WeakMap<Magnitude, Float64Array>()
 
+/** dW [out, in] of forms that are sums with W, kept per operation. */
+const deltas = new WeakMap<Dense, Float64Array>()
+
+function denseDelta(adapter: LoadedAdapter, operation: Dense): Float64Array {
+  const known = deltas.get(operation)
+  if (known) return known
+  const add = denseRows(operation, (name) => slot(adapter, name))
+  const delta = new Float64Array(operation.out * operation.in)
+  for (let o = 0; o < operation.out; o++)
+    add(delta.subarray(o * operation.in, (o + 1) * operation.in), o)
+  deltas.set(operation, delta)
+  return delta
+}
+
 /** A linear of the base: W [out, in] and its bias [out], null where it has none. */
 export interface Linear {
   w: Float32Array
@@ -95,6 +110,10 @@ export function adaptedLinear(
     const shift = slots.Bbias ? slot(adapter, slots.Bbias) : null
     for (let o = 0; o < y.length; o++)
       y[o]! += Number(scale) * ((rows?.[o] ?? 1) * delta[o]! + (shift?.[o] ?? 0))
+  }
+  for (const operation of operationsAt(adapter, 'dense', site)) {
+    const delta = product(denseDelta(adapter, operation), x)
+    for (let o = 0; o < y.length; o++) y[o]! += delta[o]!
   }
   for (const operation of operationsAt(adapter, 'magnitude', site)) {
     const { slots, scale } = operation

@@ -1,3 +1,4 @@
+import { runsAsLowRank } from '@graft/sdk/format/dense/as-low-rank.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { OPERATIONS, type OperationKind } from '@graft/sdk/format/operations.ts'
@@ -6,7 +7,7 @@ import { ENGINE_DEFAULTS } from '../defaults.ts'
 import type { Engine, EngineInfo, LoadedAdapter, RowResult, StepRow } from '../engine.ts'
 import { linearSites } from '../graph/sites.ts'
 import { assertOneLinear } from '../low-rank-factors.ts'
-import { assertRow, assertSum, isComposable, needsWholePrompt } from '../rules.ts'
+import { assertRow, assertSum, isComposable, mergedOnly, needsWholePrompt } from '../rules.ts'
 import { ownBuffers } from '../thread/own-buffers.ts'
 import { slot, type WeightedAdapter } from './adapter-maths.ts'
 import { advance, embeddingOf, logitsOf, type Past, pastOf } from './forward.ts'
@@ -119,13 +120,9 @@ export async function openReferenceEngine(options: ReferenceEngineOptions): Prom
     async load(adapter) {
       const bytes = bytesOf(adapter)
       for (const operation of adapter.operations) {
-        const { op, site } = operation
-        if (!SUPPORTED.includes(op))
-          throw new GraftError(
-            'ERR_OPERATION_UNSUPPORTED',
-            `${op} at ${site}: it cannot stand in a batch, only be merged`,
-          )
-        if (operation.op === 'low_rank' || operation.op === 'magnitude')
+        if (operation.op === 'dense' && !runsAsLowRank(operation))
+          throw new GraftError('ERR_OPERATION_UNSUPPORTED', mergedOnly(operation))
+        if (operation.op === 'low_rank' || operation.op === 'magnitude' || operation.op === 'dense')
           assertOneLinear(operation, linears)
       }
       if (!bank.has(adapter.digest) && used() + bytes > bankBudgetBytes)

@@ -31,7 +31,7 @@ export const kindToRun = (op: Operation): OperationKind =>
 /** Whether an operation adds up with others as a delta, as it is run. */
 export const isDelta = (op: Operation): boolean => OPERATIONS[kindToRun(op)].composable
 
-/** Names of the factors' tensors: no tensor of a file is called so, since sites hold no "::". */
+/** Names for the factors, which are no tensors of the file: of a file that has such a name the adapter loses that tensor. */
 const factorNames = (site: string) => ({ A: `${site}::exact::A`, B: `${site}::exact::B` })
 
 /**

@@ -1,6 +1,6 @@
 """Small adapters of PEFT's dense types (LoHa, LoKr, OFT, BOFT, FourierFT) on a seeded two-layer Llama, with PEFT's own logits.
 
-python make.py             writes base/, <adapter>/ as PEFT saves them, goldens.safetensors (`<adapter>.<prompt>` [tokens, vocab]), goldens.json
+python make.py             writes fixtures/: base/, <adapter>/ as PEFT saves them, goldens.safetensors (`<adapter>.<prompt>` [tokens, vocab]), goldens.json
 python make.py check DIR   loads every DIR/<adapter>, exported by export.ts, with the real PEFT and compares its logits with the goldens
 OLD_PEFT=DIR               a folder with peft 0.17.1 (pip install --no-deps --target DIR peft==0.17.1): makes the old-* adapters too
 
@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 torch.set_num_threads(1)
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "fixtures"
 PROMPTS = [[5, 3, 50, 60, 7, 7, 19, 0, 42], [33, 1, 2]]
 
 
@@ -118,6 +118,21 @@ def make(name: str, config, moves, goldens: dict) -> None:
     print(name, peft.__version__, flush=True)
 
 
+SUM = [("loha", 0.6), ("lokr", -0.5)]
+
+
+def merged_sum():
+    """The base with W + sum of w_i (W_i - W), W_i as PEFT merges adapter i alone."""
+    plain = new_base()
+    start = {name: value.clone() for name, value in plain.state_dict().items()}
+    with torch.no_grad():
+        for adapter, weight in SUM:
+            own = peft.PeftModel.from_pretrained(new_base(), HERE / adapter).merge_and_unload().state_dict()
+            for name, value in plain.state_dict().items():
+                value.add_(weight * (own[name] - start[name]))
+    return plain
+
+
 def write_all() -> None:
     goldens: dict[str, torch.Tensor] = {}
     if "ONLY_OLD" in os.environ:
@@ -133,12 +148,14 @@ def write_all() -> None:
         goldens[f"base.{i}"] = logits
     for name, (config, moves) in ADAPTERS.items():
         make(name, config, moves, goldens)
+    for i, logits in enumerate(answers(merged_sum())):
+        goldens[f"sum.{i}"] = logits
     old = HERE / "old.safetensors"
     subprocess.run([sys.executable, __file__], check=True, env={**os.environ, "PYTHONPATH": os.environ["OLD_PEFT"], "ONLY_OLD": str(old)})
     goldens.update(load_file(old))
     old.unlink()
     save_file(goldens, HERE / "goldens.safetensors")
-    facts = {"peft": peft.__version__, "torch": torch.__version__.split("+")[0], "prompts": PROMPTS, "adapters": [*ADAPTERS, *OLD]}
+    facts = {"peft": peft.__version__, "torch": torch.__version__.split("+")[0], "prompts": PROMPTS, "adapters": [*ADAPTERS, *OLD], "sum": [{"adapter": a, "weight": w} for a, w in SUM]}
     (HERE / "goldens.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
