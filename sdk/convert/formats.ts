@@ -2,6 +2,8 @@ import type { Origin } from '@graft/sdk/format/manifest.ts'
 import { ADAPTERHUB_EXPORTER } from './adapterhub/exporter.ts'
 import { ADAPTERHUB } from './adapterhub/format.ts'
 import type { Exporter } from './exporter.ts'
+import { GGUF_EXPORTER } from './gguf/exporter.ts'
+import { GGUF } from './gguf/format.ts'
 import { KOHYA_EXPORTER } from './kohya/exporter.ts'
 import { KOHYA } from './kohya/format.ts'
 import { PEFT_EXPORTER } from './peft/exporter.ts'
@@ -9,11 +11,12 @@ import { PEFT } from './peft/format.ts'
 import type { SourceFormat } from './source-format.ts'
 
 /** Every tool whose files are read. */
-export const FORMATS: readonly SourceFormat[] = [PEFT, ADAPTERHUB, KOHYA]
+export const FORMATS: readonly SourceFormat[] = [PEFT, ADAPTERHUB, KOHYA, GGUF]
 
 /** Every tool whose files are written. */
 export const EXPORTERS: Partial<Record<Origin['format'], Exporter>> = {
   peft: PEFT_EXPORTER,
   adapters: ADAPTERHUB_EXPORTER,
+  gguf: GGUF_EXPORTER,
   kohya: KOHYA_EXPORTER,
 }

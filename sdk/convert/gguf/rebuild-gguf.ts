@@ -1,0 +1,46 @@
+import { decodeBase64 } from '@graft/sdk/format/base64url.ts'
+import type { ByteSource } from '@graft/sdk/format/byte-source.ts'
+import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { derivedTensor, readTensor, type TensorSource } from '@graft/sdk/format/tensor-source.ts'
+import type { OpenAdapter } from '../exporter.ts'
+import { joinSources } from '../join-sources.ts'
+import { restoreTensors } from '../restore.ts'
+import { quantiseQ8 } from './q8-0.ts'
+import { type GgufTensor, padded, parseGgufHeader } from './read-header.ts'
+
+/** A tensor's bytes as the file's header says that they are stored. */
+function stored({ name, type, shape, begin, end }: GgufTensor, tensor: TensorSource | undefined) {
+  const quantised = type.name === 'Q8_0'
+  if (tensor?.dtype !== (quantised ? 'F32' : type.name) || tensor.shape.join() !== shape.join())
+    throw new GraftError(
+      'ERR_MANIFEST_INVALID',
+      expected(
+        `origin.header: ${name}`,
+        `${type.name} [${shape}] among the tensors`,
+        tensor?.shape,
+      ),
+    )
+  if (!quantised) return tensor.data
+  return derivedTensor('Q8_0', shape, end - begin, async () => {
+    const { dtype, data } = await readTensor(tensor)
+    return quantiseQ8(toFloat32(dtype, data))
+  }).data
+}
+
+/** The author's file: its own bytes before the data, then each tensor in its place. @throws ERR_MANIFEST_INVALID */
+export function rebuildGguf({ manifest: { origin }, tensors }: OpenAdapter): ByteSource {
+  if (origin?.header === undefined)
+    throw new GraftError('ERR_MANIFEST_INVALID', 'origin.header is absent: no GGUF without it')
+  const header = decodeBase64(origin.header)
+  const restored = restoreTensors(origin, tensors)
+  const parsed = parseGgufHeader(header, null)
+  const parts: (ByteSource | Uint8Array)[] = [header]
+  for (const tensor of parsed.tensors) {
+    parts.push(stored(tensor, restored.get(tensor.name)))
+    const last = tensor === parsed.tensors.at(-1)
+    if (!(last && origin.metadata['end'] === 'unpadded'))
+      parts.push(new Uint8Array(padded(tensor.end, parsed.alignment) - tensor.end))
+  }
+  return joinSources(parts)
+}
