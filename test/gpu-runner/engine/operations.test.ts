@@ -44,7 +44,7 @@ async function openBase(name: string) {
 }
 
 describe.each([
-  { base: 'biased', adapters: 29 },
+  { base: 'biased', adapters: 32 },
   { base: 'tied', adapters: 4 },
 ])('on the $base base', ({ base, adapters }) => {
   let opened: Awaited<ReturnType<typeof openBase>>
