@@ -1,11 +1,19 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
+import { safetensorsSource } from '@graft/sdk/format/safetensors-source.ts'
 import type { Exporter } from '../exporter.ts'
-import { rebuildSafetensors } from '../restore.ts'
+import { rebuildSafetensors, restoreTensors } from '../restore.ts'
 import { ADAPTERHUB_FILES } from './format.ts'
+import { HEAD_FILES } from './head.ts'
 
 export const ADAPTERHUB_EXPORTER: Exporter = {
   format: 'adapters',
-  rebuild: async (adapter) => rebuildSafetensors(adapter, ADAPTERHUB_FILES),
+  async rebuild(adapter) {
+    const files = rebuildSafetensors(adapter, ADAPTERHUB_FILES)
+    const { origin } = adapter.manifest
+    const head = restoreTensors(origin!, adapter.tensors, HEAD_FILES.weights)
+    if (head.size > 0) files.set(HEAD_FILES.weights, safetensorsSource(head))
+    return files
+  },
   async export({ manifest }) {
     throw new GraftError(
       'ERR_METHOD_UNSUPPORTED',

@@ -59,7 +59,7 @@ describe('bottleneck adapters from AdapterHub', () => {
     ['a gate without tensors', { use_gating: true }, 'ERR_TENSOR_MISSING', 'gate.weight'],
     ['compacter layers', { phm_layer: true }, 'ERR_METHOD_UNSUPPORTED', 'phm_layer'],
     ['invertible adapters', { inv_adapter: 'nice' }, 'ERR_METHOD_UNSUPPORTED', 'inv_adapter'],
-    ['another architecture', { architecture: 'lora' }, 'ERR_METHOD_UNSUPPORTED', 'architecture'],
+    ['another architecture', { architecture: 'reft' }, 'ERR_METHOD_UNSUPPORTED', 'architecture'],
     ['an unknown activation', { non_linearity: 'mish' }, 'ERR_METHOD_UNSUPPORTED', 'mish'],
     ['post_add', { residual_before_ln: 'post_add' }, 'ERR_METHOD_UNSUPPORTED', 'post_add'],
     ['an unknown key', { new_norm: true }, 'ERR_CONFIG_UNKNOWN_KEY', '"new_norm"'],
