@@ -96,9 +96,9 @@ function biasOf(config: ConfigReader): 'none' | 'all' | 'lora_only' {
 }
 
 /** @throws ERR_TENSOR_SHAPE when config and weights are of two adapters, or the base is another */
-export function assertShape(
-  { path, shape }: DenseModule<string>,
-  part: string,
+export function assertShape<P extends string>(
+  { key, shape }: DenseModule<P>,
+  part: P,
   want: readonly number[],
   why: string,
 ): void {
@@ -106,7 +106,7 @@ export function assertShape(
   if (got.join() !== want.join())
     throw new GraftError(
       'ERR_TENSOR_SHAPE',
-      expected(`${path}: ${part}`, `[${want}] (${why})`, got),
+      expected(`tensor ${key(part)}`, `[${want}] (${why})`, got),
     )
 }
 

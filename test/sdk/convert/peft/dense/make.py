@@ -21,6 +21,7 @@ import peft
 import torch
 from peft import BOFTConfig, FourierFTConfig, LoHaConfig, LoKrConfig, OFTConfig
 from peft.tuners.boft import layer as boft
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -101,7 +102,7 @@ def add_indices(folder: Path, model) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def make(name: str, config, moves, goldens: dict) -> None:
+def make(name: str, config, moves, goldens: dict, norms: dict | None = None) -> None:
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     model = peft.get_peft_model(new_base(), config).eval()
@@ -115,6 +116,11 @@ def make(name: str, config, moves, goldens: dict) -> None:
     loaded = peft.PeftModel.from_pretrained(new_base(), folder).eval()
     for i, logits in enumerate(answers(loaded)):
         goldens[f"{name}.{i}"] = logits
+    if norms is not None and (hasattr(config, "alpha") or hasattr(config, "n_frequency")):
+        norms[name] = {
+            path.removeprefix("base_model.model."): module.get_delta_weight("default").double().norm().item()
+            for path, module in loaded.named_modules() if isinstance(module, BaseTunerLayer)
+        }
     print(name, peft.__version__, flush=True)
 
 
@@ -140,6 +146,7 @@ def write_all() -> None:
             make(name, config, moves, goldens)
         save_file(goldens, os.environ["ONLY_OLD"])
         return
+    norms: dict[str, dict[str, float]] = {}
     model = new_base()
     shutil.rmtree(HERE / "base", ignore_errors=True)
     model.save_pretrained(HERE / "base", safe_serialization=True)
@@ -147,7 +154,7 @@ def write_all() -> None:
     for i, logits in enumerate(answers(model)):
         goldens[f"base.{i}"] = logits
     for name, (config, moves) in ADAPTERS.items():
-        make(name, config, moves, goldens)
+        make(name, config, moves, goldens, norms)
     for i, logits in enumerate(answers(merged_sum())):
         goldens[f"sum.{i}"] = logits
     old = HERE / "old.safetensors"
@@ -155,7 +162,7 @@ def write_all() -> None:
     goldens.update(load_file(old))
     old.unlink()
     save_file(goldens, HERE / "goldens.safetensors")
-    facts = {"peft": peft.__version__, "torch": torch.__version__.split("+")[0], "prompts": PROMPTS, "adapters": [*ADAPTERS, *OLD], "sum": [{"adapter": a, "weight": w} for a, w in SUM]}
+    facts = {"peft": peft.__version__, "torch": torch.__version__.split("+")[0], "prompts": PROMPTS, "adapters": [*ADAPTERS, *OLD], "sum": [{"adapter": a, "weight": w} for a, w in SUM], "norms": norms}
     (HERE / "goldens.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
