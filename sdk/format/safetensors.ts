@@ -78,6 +78,8 @@ function parseEntry(name: string, json: Json): TensorEntry {
 }
 
 function parseMetadata(json: Json): Record<string, string> {
+  // What MLX writes where it has none; the reference library reads it the same.
+  if (json === null) return {}
   if (!isObject(json)) throw invalid(expected('__metadata__', 'an object of strings', json))
   for (const [key, value] of Object.entries(json))
     if (typeof value !== 'string') throw invalid(expected(`__metadata__.${key}`, 'a string', value))
