@@ -1,3 +1,7 @@
+import { createHash } from 'node:crypto'
+import { exportAdapter } from '@graft/convert/export-adapter.ts'
+import { importAdapter } from '@graft/convert/import-adapter.ts'
+import type { ImportBase } from '@graft/convert/source-format.ts'
 import type { LoadedAdapter } from '@graft/runner/engine/engine.ts'
 import { loadedAdapterFromManifest } from '@graft/runner/engine/loaded-adapter.ts'
 import { adaptedLinear } from '@graft/runner/engine/reference/adapter-maths.ts'
@@ -16,6 +20,39 @@ type Base = (tensor: string) => Float32Array | null
 const lists = (rows: Iterable<ArrayLike<number>>): Rows =>
   Array.from(rows, (row) => Array.from(row))
 const f64 = (row: ArrayLike<number>): Float64Array => Float64Array.from(row)
+
+/** An import of what a tool saved: what its sites answer, and the files that export gives back. */
+export async function evaluateImport(kit: Kit, given: Case, base: ImportBase): Promise<Answer> {
+  const { sources, x } = given as unknown as {
+    sources: Record<string, string>
+    x: Record<string, Rows>
+  }
+  const files = new Map(Object.entries(sources).map(([path, at]) => [path, kit.read(at)]))
+  const { manifest, safetensors } = await importAdapter({
+    files,
+    base,
+    name: '@kit/import',
+    version: '1.0.0',
+  })
+  const adapter = await loadedAdapterFromManifest(manifest, safetensors)
+  const { tensors } = readSafetensors(kit.read(given['base'].weights[0]))
+  const values: Base = (name) => {
+    const tensor = tensors.get(name)
+    return tensor ? toNumbers(tensor.dtype, tensor.data) : null
+  }
+  const y: Record<string, Rows> = {}
+  for (const operation of manifest.operations) {
+    const { site } = operation
+    const answer = evaluateOperation(operation, adapter, values, { ...given, site, x: x[site] })
+    if (answer) y[site] = lists(answer)
+  }
+  const exported = await exportAdapter({ manifest, safetensors })
+  const digests = [...exported].map(([path, bytes]) => [
+    path,
+    createHash('sha256').update(bytes).digest('hex'),
+  ])
+  return { y, files: Object.fromEntries(digests.map(([path, sum]) => [path, `sha256:${sum}`])) }
+}
 
 /** The reference engine of gpu-runner and the format's own dense forms, at one site. */
 export async function evaluate(kit: Kit, given: Case): Promise<Answer> {

@@ -22,12 +22,24 @@ import {
 } from '@graft/sdk/format/safetensors.ts'
 import { parseStrictJson } from '@graft/sdk/format/strict-json.ts'
 import { verifyAdapter } from '@graft/sdk/format/verify-adapter.ts'
-import { evaluate } from './evaluate.ts'
+import { evaluate, evaluateImport } from './evaluate.ts'
 import { type Answer, type Case, type Kit, openKit } from './kit.ts'
 
 const sha256 = (bytes: Uint8Array): Digest =>
   `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest
 const textBytes = (text: string): Uint8Array => new TextEncoder().encode(text)
+
+const baseOf = (kit: Kit, given: Omit<Case, 'id' | 'kind'>) =>
+  describeBase({
+    name: given['name'],
+    configJson: kit.read(given['config']),
+    tokenizerJson: given['tokenizer'] ? kit.read(given['tokenizer']) : null,
+    files: given['weights'].map((path: string) => {
+      const bytes = kit.read(path)
+      const file = path.slice(path.lastIndexOf('/') + 1)
+      return { path: file, size: bytes.length, sha256: sha256(bytes), header: bytes }
+    }),
+  })
 
 /** What each kind of case asks for. */
 const KINDS: Record<string, (kit: Kit, given: Case) => Answer | Promise<Answer>> = {
@@ -58,18 +70,13 @@ const KINDS: Record<string, (kit: Kit, given: Case) => Answer | Promise<Answer>>
       sha256: sha256(writeSafetensors(map as Parameters<typeof writeSafetensors>[0], metadata)),
     }
   },
-  async base(kit, { name, config, tokenizer, weights }) {
-    const { digest, identity } = await describeBase({
-      name,
-      configJson: kit.read(config),
-      tokenizerJson: tokenizer ? kit.read(tokenizer) : null,
-      files: weights.map((path: string) => {
-        const bytes = kit.read(path)
-        const file = path.slice(path.lastIndexOf('/') + 1)
-        return { path: file, size: bytes.length, sha256: sha256(bytes), header: bytes }
-      }),
-    })
+  async base(kit, given) {
+    const { digest, identity } = await baseOf(kit, given)
     return { digest, identity }
+  },
+  async import(kit, given) {
+    const config = JSON.parse(new TextDecoder().decode(kit.read(given['base'].config)))
+    return evaluateImport(kit, given, { ...(await baseOf(kit, given['base'])), config })
   },
   manifest: async (_, { manifest }) => ({
     digest: await manifestDigest(parseManifest(textBytes(manifest))),
