@@ -12,6 +12,7 @@ import { frameStream } from './http/frame-stream.ts'
 import { readBody } from './http/read-body.ts'
 import { countSchema, generateSchema, parse, prefetchSchema } from './http/schemas.ts'
 import { mergeRoutes } from './merging/merge-routes.ts'
+import { createMergedForms } from './merging/merged-forms.ts'
 import { createMerging, MERGING_TENANT, type MergingOptions } from './merging/merging.ts'
 import { createMetrics } from './metrics.ts'
 import { createConstraints } from './sampling/grammar/constraints.ts'
@@ -98,6 +99,7 @@ export function createRunner(deps: RunnerDeps): Runner {
       new AbortController().signal,
     )
   }
+  const forms = deps.merging ? createMergedForms(deps.merging.engine) : null
   const adapters = createAdapters({
     engine,
     scheduler,
@@ -105,6 +107,7 @@ export function createRunner(deps: RunnerDeps): Runner {
       onLoad: ({ ms }) => metrics.observe('graft_bank_load_seconds', ms),
       onEvict: () => metrics.count('graft_bank_evictions_total'),
     }),
+    forms,
     host,
     evidence,
     loader: createLoader(deps.baseTensors),
@@ -123,9 +126,10 @@ export function createRunner(deps: RunnerDeps): Runner {
     const bytes = codec.tokenBytes()
     return bytes && { bytes, stop: [...codec.eosTokenIds] }
   })
-  const merging = deps.merging
-    ? createMerging({ ...deps.merging, adapters, policy, now, scoreBase })
-    : null
+  const merging =
+    deps.merging && forms
+      ? createMerging({ ...deps.merging, adapters, forms, policy, now, scoreBase })
+      : null
   let draining = false
   let active = 0
   const idlers: (() => void)[] = []

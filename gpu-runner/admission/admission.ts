@@ -9,6 +9,7 @@ import {
   statementBytes,
 } from '@graft/sdk/format/statements.ts'
 import type { EngineInfo } from '../engine/engine.ts'
+import { MERGE_HINT } from '../engine/rules.ts'
 import { type AdapterFacts, labelOf } from '../tiers/adapter-facts.ts'
 import type { DiskCache } from '../tiers/disk-cache.ts'
 import { type GoldensReport, reproduceGoldens, type Score } from './goldens.ts'
@@ -42,7 +43,9 @@ export function checkFit(facts: AdapterFacts, engine: EngineInfo): void {
   if (missing)
     throw new GraftError(
       'ERR_OPERATION_UNSUPPORTED',
-      `${labelOf(facts)} needs ${missing.op} at ${missing.site}, which this runner does not support (it has ${engine.operations.join(', ')})`,
+      missing.op === 'dense'
+        ? `${labelOf(facts)} needs dense at ${missing.site}: ${MERGE_HINT}`
+        : `${labelOf(facts)} needs ${missing.op} at ${missing.site}, which this runner does not support (it has ${engine.operations.join(', ')})`,
     )
 }
 

@@ -18,9 +18,13 @@ const ROW_REFUSALS: readonly ErrorCode[] = [
 /** As the operations are run: a dense one with small exact factors is a delta like any low rank update. */
 export const isComposable = (operations: Operation[]): boolean => operations.every(isDelta)
 
+/** How adapters are served that only run merged. */
+export const MERGE_HINT =
+  'it changes whole weights, so it cannot stand in a batch, only be merged; start the runner with --merge request, auto or a number of MiB'
+
 /** Why no batch takes an operation, and what does. */
 export const mergedOnly = (operation: Dense): string =>
-  `dense (${operation.form}) at ${operation.site}: it changes whole weights, so it cannot stand in a batch, only be merged; start the runner with --merge request, auto or a number of MiB`
+  `dense (${operation.form}) at ${operation.site}: ${MERGE_HINT}`
 
 /**
  * A gate averages over the tokens of one call, so a prompt must be computed at once, as the tool that trained it does:

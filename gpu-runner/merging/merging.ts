@@ -5,6 +5,7 @@ import type { AdmissionPolicy } from '../admission/admission.ts'
 import type { MergingEngine } from '../engine/merged/merging-engine.ts'
 import type { Adapters } from '../tiers/adapters.ts'
 import { decideMerge } from './merge-policy.ts'
+import type { NeededForms } from './merged-forms.ts'
 import { proveMerged, type ScoreBase } from './prove-merged.ts'
 import { type MergeCosts, measureCosts, type RunCosts } from './step-costs.ts'
 import type { TrafficWindow } from './traffic.ts'
@@ -39,6 +40,8 @@ export interface Merging {
 
 interface MergingDeps extends MergingOptions {
   adapters: Adapters
+  /** Forms that traffic neither builds nor takes out. */
+  forms: NeededForms
   policy: AdmissionPolicy
   scoreBase: ScoreBase
   now: () => number
@@ -53,7 +56,7 @@ const BARRED_MS = 600_000
 export const MERGING_TENANT = 'runner'
 
 export function createMerging(deps: MergingDeps): Merging {
-  const { engine, adapters, policy, traffic, auto, now, onEvent } = deps
+  const { engine, adapters, forms, policy, traffic, auto, now, onEvent } = deps
   const barred = new Map<Digest, number>()
   let { rebuildMs } = deps
   let costs: MergeCosts | null = null
@@ -82,7 +85,7 @@ export function createMerging(deps: MergingDeps): Merging {
 
   async function take(digest: Digest, why: 'request' | 'traffic'): Promise<void> {
     if (why === 'request') barred.set(digest, now() + BARRED_MS)
-    await engine.unmerge(digest)
+    await (forms.holds(digest) ? forms.free(digest) : engine.unmerge(digest))
     onEvent?.({ event: 'unmerged', digest, why })
   }
 
@@ -99,8 +102,8 @@ export function createMerging(deps: MergingDeps): Merging {
     const decision = decideMerge({
       traffic: seen,
       costs,
-      merged: engine.merged().map(({ digest }) => digest),
-      barred: barredNow(),
+      merged: engine.merged().flatMap(({ digest }) => (forms.holds(digest) ? [] : [digest])),
+      barred: new Set([...barredNow(), ...forms.entries()]),
       room: engine.mergeRoom(),
       rebuildMs,
     })

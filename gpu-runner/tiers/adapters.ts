@@ -3,14 +3,17 @@ import { expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import { OPERATIONS } from '@graft/sdk/format/operations.ts'
 import type { AdapterPull, AdapterResidency } from '@graft/sdk/protocol/runner-api.ts'
 import { type Admission, type AdmissionResult, checkFit } from '../admission/admission.ts'
+import type { Score } from '../admission/goldens.ts'
 import { scorePrompt } from '../admission/score.ts'
 import type { Engine, LoadedAdapter } from '../engine/engine.ts'
+import { scoreAlone } from '../merging/score-alone.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import type { AdapterFacts } from './adapter-facts.ts'
 import type { Bank } from './bank.ts'
 import { type FetchDeps, fetchAdapter, fetchBlob } from './fetch-adapter.ts'
 import type { HostAdapter, HostCache } from './host-cache.ts'
 import { listDisk } from './list-disk.ts'
+import type { MergedForms } from './merged-forms.ts'
 import { rememberer } from './remember.ts'
 import { createScratch } from './scratch.ts'
 import { createShareWork } from './share-work.ts'
@@ -53,6 +56,8 @@ export interface AdaptersDeps extends FetchDeps {
   engine: Engine
   scheduler: Scheduler
   bank: Bank
+  /** For adapters that no batch can run; null = they are refused. */
+  forms: MergedForms | null
   admission: Admission
   now: () => number
   onLoad?: (load: { digest: Digest; from: 'disk' | 'registry'; ms: number }) => void
@@ -69,7 +74,8 @@ const REFUSAL_MS = 60_000
 const REMEMBERED = 10_000
 
 export function createAdapters(deps: AdaptersDeps): Adapters {
-  const { engine, scheduler, bank, host, admission, disk, loader, now, onLoad, onAdmission } = deps
+  const { engine, scheduler, bank, forms, host, admission, disk, loader, now } = deps
+  const { onLoad, onAdmission } = deps
   const scratch = createScratch()
   const shareFetch = createShareWork<Digest, void>()
   const shareAdmission = createShareWork<Digest, AdmissionResult>()
@@ -132,31 +138,55 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
     return fetchBlob(deps, { digest, size }, capability, signal)
   }
 
+  /** Goldens beside everybody else's rows. */
+  function scoreInBatch(pull: AdapterPull, tenant: string, signal: AbortSignal): Score {
+    return (tokenIds, adapted, positions) => {
+      const job = {
+        requestId: `admission:${pull.label}`,
+        tenant,
+        adapter: adapted ? pull.digest : null,
+        tokenIds,
+        positions,
+        vocab: engine.info.vocab,
+      }
+      return scorePrompt(scheduler, job, signal)
+    }
+  }
+
   async function prove(
     facts: AdapterFacts,
     pull: AdapterPull,
-    tenant: string,
+    score: Score,
     signal: AbortSignal,
   ): Promise<AdmissionResult> {
-    const { digest } = facts
-    const requestId = `admission:${pull.label}`
-    const { vocab } = engine.info
     const claim = await deps.evidence.claim(facts.goldens?.logits.size ?? 0, signal)
     try {
-      const logits = await goldenLogits(facts, pull, signal)
-      return await admission.prove(facts, logits, (tokenIds, adapted, positions) => {
-        const job = {
-          requestId,
-          tenant,
-          adapter: adapted ? digest : null,
-          tokenIds,
-          positions,
-          vocab,
-        }
-        return scorePrompt(scheduler, job, signal)
-      })
+      return await admission.prove(facts, await goldenLogits(facts, pull, signal), score)
     } finally {
       claim.cancel()
+    }
+  }
+
+  /** Remembers what came out of a proof; a refusal stands for a while. */
+  async function remember(
+    { digest }: AdapterFacts,
+    recalled: AdmissionResult | null,
+    proof: () => Promise<AdmissionResult>,
+  ): Promise<AdmissionResult> {
+    try {
+      const result = recalled ?? (await proof())
+      admitted.set(digest, result)
+      onAdmission?.(recalled ? 'recalled' : result.proven ? 'proven' : 'unproven')
+      return result
+    } catch (e) {
+      if (isGraftError(e) && e.code === 'ERR_ADMISSION_FAILED') {
+        onAdmission?.('refused')
+        // Dropped, so that goldens signed meanwhile are seen when it is asked for again.
+        host.remove(digest)
+        known.delete(digest)
+        refused.set(digest, { error: e, until: now() + REFUSAL_MS })
+      }
+      throw e
     }
   }
 
@@ -174,19 +204,9 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
       const own = bank.use(digest)
       try {
         const recalled = admitted.get(digest) ?? (await admission.recall(digest))
-        const result = recalled ?? (await prove(facts, pull, tenant, shared))
-        admitted.set(digest, result)
-        onAdmission?.(recalled ? 'recalled' : result.proven ? 'proven' : 'unproven')
-        return result
-      } catch (e) {
-        if (isGraftError(e) && e.code === 'ERR_ADMISSION_FAILED') {
-          onAdmission?.('refused')
-          // Dropped, so that goldens signed meanwhile are seen when it is asked for again.
-          host.remove(digest)
-          known.delete(digest)
-          refused.set(digest, { error: e, until: now() + REFUSAL_MS })
-        }
-        throw e
+        return await remember(facts, recalled, () =>
+          prove(facts, pull, scoreInBatch(pull, tenant, shared), shared),
+        )
       } finally {
         own?.release()
       }
@@ -203,20 +223,54 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
       )
   }
 
-  /** What stands in the bank and was admitted needs no other tier. */
-  function useResident(pull: AdapterPull) {
-    return admitted.get(pull.digest) ? bank.use(pull.digest) : null
+  /** What stands in the bank, or has a form of its own, and was admitted needs no other tier. */
+  function useResident({ digest }: AdapterPull) {
+    if (!admitted.get(digest)) return null
+    const facts = known.get(digest)
+    const release = facts && forms?.use(digest)
+    return release ? { facts, release } : bank.use(digest)
+  }
+
+  /** An adapter that no batch can run: its form is built, and proven before anybody uses it, also where it was before. */
+  function pinForm(
+    { facts, record, file }: HostAdapter,
+    pull: AdapterPull,
+    tenant: string,
+    signal: AbortSignal,
+  ): Promise<() => void> {
+    const { digest, f32Bytes } = facts
+    const adapter = () =>
+      loader.run('convert', record, digest, file, new SharedArrayBuffer(f32Bytes))
+    return forms!.pin(
+      digest,
+      {
+        adapter,
+        async prove(merged, shared) {
+          const inBatch = scoreInBatch(pull, tenant, shared)
+          let sequence = 0
+          const score: Score = (tokenIds, adapted, positions) =>
+            adapted
+              ? scoreAlone(merged, ++sequence, tokenIds, positions)
+              : inBatch(tokenIds, false, positions)
+          await remember(facts, null, () => prove(facts, pull, score, shared))
+        },
+      },
+      signal,
+    )
   }
 
   async function load(
     pull: AdapterPull,
     count: number,
+    tenant: string,
     signal: AbortSignal,
   ): Promise<{ facts: AdapterFacts; release: () => void }> {
     const { adapter, release } = await hold(pull, signal)
     const { facts, record, file } = adapter
     try {
       assertComposable(facts, pull, count)
+      if (forms && facts.operations.some(({ op }) => !OPERATIONS[op].batched))
+        return { facts, release: await pinForm(adapter, pull, tenant, signal) }
       const tensors = async () => {
         const memory = scratch.take(facts.f32Bytes)
         const giveBack = () => scratch.give(memory)
@@ -243,7 +297,7 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
     signal.throwIfAborted()
     const no = refused.get(pull.digest)
     if (no && no.until > now()) throw no.error
-    const held = useResident(pull) ?? (await load(pull, count, signal))
+    const held = useResident(pull) ?? (await load(pull, count, tenant, signal))
     try {
       assertComposable(held.facts, pull, count)
       await admit(held.facts, pull, tenant, signal)
@@ -320,6 +374,9 @@ export function createAdapters(deps: AdaptersDeps): Adapters {
       // Being in the bank is not enough to be called: the goldens may still be running.
       for (const { digest, bytes } of bank.entries())
         if (admitted.get(digest)) found.set(digest, { digest, tier: 'bank', bytes })
+      for (const digest of forms?.entries() ?? [])
+        if (admitted.get(digest))
+          found.set(digest, { digest, tier: 'bank', bytes: known.get(digest)?.f32Bytes ?? 0 })
       return [...found.values()]
     },
     async [Symbol.asyncDispose]() {

@@ -1,3 +1,4 @@
+import { kindToRun } from '@graft/sdk/format/dense/as-low-rank.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { LowRank, Operation, Replace } from '@graft/sdk/format/operations.ts'
 import type { ModelConfig } from '../../checkpoint/model-config.ts'
@@ -83,11 +84,15 @@ const ORDER: Record<LinearOperation['op'], number> = {
   magnitude: 2,
 }
 
-const refusal = (operation: Operation, { digest }: LoadedAdapter, why: string): GraftError =>
-  new GraftError(
+function refusal(operation: Operation, { digest, operations }: LoadedAdapter, why: string) {
+  const wayOut = operations.some((op) => kindToRun(op) === 'dense')
+    ? 'beside it are dense operations, which only run merged: publish the two as one change of weights, or each by itself'
+    : 'call it unmerged'
+  return new GraftError(
     'ERR_OPERATION_UNSUPPORTED',
-    `${operation.op} at ${operation.site} of ${digest} cannot be merged: ${why}; call it unmerged`,
+    `${operation.op} at ${operation.site} of ${digest} cannot be merged: ${why}; ${wayOut}`,
   )
+}
 
 function assertMergeable(operation: Operation, adapter: LoadedAdapter): Mergeable {
   if (operation.op === 'bottleneck')

@@ -74,7 +74,8 @@ export function createMergingEngine(deps: MergingEngineDeps): MergingEngine {
   }
 
   return {
-    info: base.info,
+    // What no batch runs, a merged form does.
+    info: { ...base.info, operations: [...base.info.operations, 'dense'] },
     async load(adapter) {
       const loaded = await base.load(adapter)
       virtual.set(adapter.digest, virtualTokens(adapter))
