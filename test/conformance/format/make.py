@@ -10,7 +10,7 @@ Deterministic: the same files byte for byte. Nothing here reads Graft's code; SP
 import json
 import shutil
 
-from recipe import base, blocks, documents, linear, refusals, signatures, sources
+from recipe import base, blocks, documents, linear, oci, refusals, signatures, sources
 from recipe.kit import FIXTURES, answers, cases, file
 
 if __name__ == "__main__":
@@ -28,6 +28,7 @@ if __name__ == "__main__":
     refusals.manifests()
     refusals.proofs()
     signatures.signatures()
+    oci.manifests()
     sources.peft_saves()
     sources.other_saves()
     dump = lambda value: (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

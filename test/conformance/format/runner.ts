@@ -13,6 +13,7 @@ import { verifyDsse } from '@graft/sdk/format/dsse.ts'
 import { isGraftError } from '@graft/sdk/format/errors.ts'
 import { toNumbers } from '@graft/sdk/format/indices.ts'
 import { thumbprint, verifyEnvelope } from '@graft/sdk/format/jws.ts'
+import { ociBytes, ociManifest, ociReferrer } from '@graft/sdk/format/oci.ts'
 import { manifestDigest, parseManifest } from '@graft/sdk/format/parse-manifest.ts'
 import { parseModelReference } from '@graft/sdk/format/parse-reference.ts'
 import {
@@ -95,6 +96,11 @@ const KINDS: Record<string, (kit: Kit, given: Case) => Answer | Promise<Answer>>
   },
   evaluate,
   thumbprint: async (_, { jwk }) => ({ kid: await thumbprint(jwk) }),
+  async oci(_, { manifest, about, document }) {
+    const adapter = await ociManifest(parseManifest(textBytes(manifest)))
+    const image = about ? await ociReferrer(adapter, about, decodeBase64(document)) : adapter
+    return { image, digest: sha256(ociBytes(image)) }
+  },
   async jws(_, { envelope, typ, keys }) {
     const { payload, kids } = await verifyEnvelope(envelope, typ, keys)
     return { payload: encodeBase64(payload), kids }

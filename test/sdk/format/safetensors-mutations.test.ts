@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { heldBytes } from '@graft/sdk/format/byte-source.ts'
 import { isGraftError } from '@graft/sdk/format/errors.ts'
 import { readSafetensors, type Tensor, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
+import { openSafetensors } from '@graft/sdk/format/safetensors-source.ts'
 import { describe, expect, it } from 'vitest'
 import { mutate } from './mutations/mutate.ts'
+import { codeOf } from './vectors.ts'
 
 const folder = join(import.meta.dirname, 'mutations')
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(join(folder, path)))
@@ -86,6 +89,20 @@ describe(`${summary.cases} mutated files, as Python's safetensors ${summary.safe
         },
       }
     `)
+  })
+
+  it('are answered the same when they are read by ranges', async () => {
+    const wrong: string[] = []
+    for (let i = 0; i < summary.cases; i++) {
+      const file = mutate(i, seeds)
+      const whole = codeOf(() => readSafetensors(file))
+      const ranges = await openSafetensors(heldBytes(file)).then(
+        () => 'accepted',
+        (e: { code?: string }) => e.code ?? `crash: ${e}`,
+      )
+      if (whole !== ranges) wrong.push(`case ${i}: ${whole}, by ranges ${ranges}`)
+    }
+    expect(wrong).toEqual([])
   })
 
   it('come from seeds of which two hold every dtype, in the order of the reference writer', () => {
