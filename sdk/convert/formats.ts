@@ -6,12 +6,14 @@ import { GGUF_EXPORTER } from './gguf/exporter.ts'
 import { GGUF } from './gguf/format.ts'
 import { KOHYA_EXPORTER } from './kohya/exporter.ts'
 import { KOHYA } from './kohya/format.ts'
+import { MLX_EXPORTER } from './mlx/exporter.ts'
+import { MLX } from './mlx/format.ts'
 import { PEFT_EXPORTER } from './peft/exporter.ts'
 import { PEFT } from './peft/format.ts'
 import type { SourceFormat } from './source-format.ts'
 
 /** Every tool whose files are read. */
-export const FORMATS: readonly SourceFormat[] = [PEFT, ADAPTERHUB, KOHYA, GGUF]
+export const FORMATS: readonly SourceFormat[] = [PEFT, ADAPTERHUB, KOHYA, GGUF, MLX]
 
 /** Every tool whose files are written. */
 export const EXPORTERS: Partial<Record<Origin['format'], Exporter>> = {
@@ -19,4 +21,5 @@ export const EXPORTERS: Partial<Record<Origin['format'], Exporter>> = {
   adapters: ADAPTERHUB_EXPORTER,
   gguf: GGUF_EXPORTER,
   kohya: KOHYA_EXPORTER,
+  mlx: MLX_EXPORTER,
 }
