@@ -177,6 +177,10 @@ it('refuses a changed signature, a revoked key and an attestation about somethin
   await expect(broken((r) => (r.keys[0].status = 'revoked'))).rejects.toThrow(
     code('ERR_KEY_REVOKED'),
   )
+  // A key that came after the version cannot have signed it.
+  await expect(broken((r) => (r.keys[0].createdAt = '2999-01-01T00:00:00.000Z'))).rejects.toThrow(
+    code('ERR_KEY_REVOKED'),
+  )
   await expect(broken((r) => (r.keys = []))).rejects.toThrow(code('ERR_KEY_UNKNOWN'))
   await expect(broken(() => {})).resolves.toMatchObject({ digest })
 })
