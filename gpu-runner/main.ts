@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import './start-steady.ts'
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { ERRORS, expected, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
@@ -13,7 +14,7 @@ import { type ServeOptions, serveRunner } from './serve.ts'
 
 const USAGE = `graft-runner --checkpoint <folder> --registry <url> --state <folder> --id <name> --fleet-key <file>
   [--edge <url>] [--port 8090] [--host 127.0.0.1] [--public-url <url>]
-  [--precision fp32|int8|int4|nf4|nf4-exact] [--execution cpu|webgpu] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
+  [--precision fp32|int8|w8a8|int4|nf4|nf4-exact] [--execution cpu|webgpu] [--policy goldens|allow-unproven] [--slots 32] [--threads 2]
   [--bank-mib 1024] [--bank-precision fp32|fp16|int8] [--host-mib 1024] [--disk-mib 20480]
   [--kv-mib 1024] [--kv-precision fp32|fp16|int8] [--prefix-mib 256] [--merge off|request|auto|<MiB>] [--share-prefixes]
 The fleet key is a private JWK in a file, or in GRAFT_FLEET_KEY.`

@@ -112,6 +112,18 @@ describe.skipIf(storyAbsent)('a runner process', () => {
     return { ...run, url: JSON.parse(run.output.stdout).url as string }
   }
 
+  it.skipIf(process.platform !== 'linux')(
+    'gives freed memory back to the system: it starts itself again, under its pid, with steady malloc settings',
+    async () => {
+      const { child } = await ready({ id: 'runner-steady', state: join(folder, 'steady') })
+      const environ = readFileSync(`/proc/${child.pid}/environ`, 'utf8').split('\0')
+      expect(environ).toContain('MALLOC_MMAP_THRESHOLD_=262144')
+      expect(readFileSync(`/proc/${child.pid}/cmdline`, 'utf8')).toContain('--max-semi-space-size')
+      child.kill('SIGTERM')
+      expect(await once(child, 'exit')).toEqual([0, null])
+    },
+  )
+
   it('says when it is ready, beats to the edge, drains on SIGTERM and keeps its key', async () => {
     const first = await ready()
     expect(first.output.stdout).toBe(`${JSON.stringify({ ready: true, url: first.url })}\n`)

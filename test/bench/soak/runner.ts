@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { steadyMemory } from '@graft/runner/steady-memory.ts'
 import type { MemoryReport } from './report-memory.ts'
 
 export interface SoakedRunner {
@@ -21,8 +22,11 @@ export async function startSoakedRunner(
   log: (line: string) => void,
 ): Promise<SoakedRunner> {
   const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value])
-  const child = spawn(process.execPath, ['--import', REPORTER, MAIN, ...args], {
+  // With a channel to its parent the program cannot start itself again: it is given here what it would take.
+  const { env, execArgv } = steadyMemory(process.env)
+  const child = spawn(process.execPath, [...execArgv, '--import', REPORTER, MAIN, ...args], {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    env,
   })
   process.once('exit', () => child.kill('SIGKILL'))
   createInterface({ input: child.stderr! }).on('line', log)
