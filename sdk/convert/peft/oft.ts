@@ -13,6 +13,9 @@ const OLD =
 const EMBEDDING =
   'rotates an embedding, which is not supported; leave embeddings out of target_modules'
 
+/** What the format takes; the series of a Q for which so many matter does not converge. */
+const MAX_TERMS = 64
+
 /** OFT: every module's input is rotated block by block. */
 export const compileOft: CompileDense = (collector, keys, config, sites) => {
   refuseEndings(keys, { '.oft_r': OLD, '.oft_embedding_R.weight': EMBEDDING })
@@ -49,6 +52,7 @@ function seriesOf(config: ConfigReader): string[] | null {
     return config.fail('use_cayley_neumann', 'present: with and without it R is another rotation')
   if (!config.boolean('use_cayley_neumann', false)) return null
   const terms = config.integer('num_cayley_neumann_terms', 1, 5)
+  if (terms > MAX_TERMS) return config.fail('num_cayley_neumann_terms', `at most ${MAX_TERMS}`)
   const first = ['1', '2'].slice(0, Math.min(terms, 2))
   const twos = (count: number): string[] => Array.from({ length: Math.max(0, count) }, () => '2')
   if (isOld(config)) return [...first, ...twos(terms - 2)]

@@ -1,4 +1,5 @@
 import { cayley } from './cayley.ts'
+import { rotateBlocks } from './rotation.ts'
 import type { RowMap } from './row-map.ts'
 
 export interface ButterflyOptions {
@@ -32,19 +33,11 @@ export function butterflyRows(
     for (const { order, rotations } of levels) {
       // P^T puts element a at place order[a], and P takes it back.
       for (let a = 0; a < inner; a++) sorted[order[a]!] = row[a]!
-      for (let a = 0; a < inner; a++) row[a] = times(rotations, sorted, order[a]!, size)
+      rotateBlocks(sorted, rotations, size)
+      for (let a = 0; a < inner; a++) row[a] = sorted[order[a]!]!
     }
     for (let i = 0; i < inner; i++) row[i]! *= s[o]!
   }
-}
-
-/** Element `at` of D v. */
-function times(rotations: Float64Array[], v: Float64Array, at: number, size: number): number {
-  const begin = at - (at % size)
-  const rotation = rotations[begin / size]!
-  let sum = 0
-  for (let c = 0; c < size; c++) sum += rotation[(at % size) * size + c]! * v[begin + c]!
-  return sum
 }
 
 function rotationOf(r: Float32Array, size: number): Float64Array {

@@ -7,6 +7,8 @@ const { fail } = createGuards('ERR_MANIFEST_INVALID')
 const MAX_INDEXED = 2 ** 24
 /** Deeper than any layer's inputs divide. */
 const MAX_FACTORS = 24
+/** Far above the 5 that PEFT sums: each is a product of matrices, and a manifest holds a million of them. */
+const MAX_SERIES = 64
 
 /** What the fields of a form must be together. @throws ERR_MANIFEST_INVALID */
 export function checkDenseSizes(op: Dense, where: string): void {
@@ -24,6 +26,8 @@ export function checkDenseSizes(op: Dense, where: string): void {
     }
     case 'rotation':
       checkBlocks(op.in, op.blockSize, where)
+      if (op.series !== undefined && op.series.length > MAX_SERIES)
+        fail(`${where}.series`, `at most ${MAX_SERIES} coefficients`, op.series.length)
       if (op.maxNorm?.startsWith('-')) fail(`${where}.maxNorm`, 'at least 0', op.maxNorm)
       return
     case 'butterfly': {

@@ -18,21 +18,26 @@ export interface RotationOptions {
  */
 export function rotationRows(upper: Float32Array, options: RotationOptions): RowMap {
   const { in: inner, blockSize: size, shared } = options
-  const blocks = inner / size
   const elements = (size * (size - 1)) / 2
-  const rotations = Array.from({ length: shared ? 1 : blocks }, (_, block) =>
+  const rotations = Array.from({ length: shared ? 1 : inner / size }, (_, block) =>
     rotationOf(upper.subarray(block * elements, (block + 1) * elements), options),
   )
-  const kept = new Float64Array(size)
-  return (row) => {
-    for (let block = 0; block < blocks; block++) {
-      const r = rotations[shared ? 0 : block]!
-      kept.set(row.subarray(block * size, (block + 1) * size))
-      for (let k = 0; k < size; k++) {
-        let sum = 0
-        for (let c = 0; c < size; c++) sum += kept[c]! * r[k * size + c]!
-        row[block * size + k] = sum
-      }
+  return (row) => rotateBlocks(row, rotations, size)
+}
+
+/** v = D v in place, D block diagonal with the rotations [size, size]; a single one stands in every block. */
+export function rotateBlocks(
+  v: Float64Array,
+  rotations: readonly Float64Array[],
+  size: number,
+): void {
+  for (let begin = 0; begin < v.length; begin += size) {
+    const r = rotations[rotations.length === 1 ? 0 : begin / size]!
+    const kept = v.slice(begin, begin + size)
+    for (let k = 0; k < size; k++) {
+      let sum = 0
+      for (let c = 0; c < size; c++) sum += kept[c]! * r[k * size + c]!
+      v[begin + k] = sum
     }
   }
 }
@@ -42,7 +47,7 @@ function rotationOf(
   { blockSize, series, maxNorm }: RotationOptions,
 ): Float64Array {
   const q = skewSymmetric(upper, blockSize)
-  const norm = Math.hypot(...q)
+  const norm = Math.sqrt(q.reduce((sum, value) => sum + value * value, 0))
   if (maxNorm !== null && norm > maxNorm) for (let i = 0; i < q.length; i++) q[i]! *= maxNorm / norm
   return series ? matrixSeries(q, blockSize, series) : cayley(q, blockSize)
 }

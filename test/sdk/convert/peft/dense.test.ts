@@ -278,6 +278,13 @@ describe('dense types of PEFT are refused', () => {
       'development version 0.17.2.dev0',
     ],
     [
+      'a series without end',
+      'oft',
+      withConfig({ num_cayley_neumann_terms: 1e9 }),
+      'ERR_CONFIG_INVALID',
+      'at most 64',
+    ],
+    [
       'blocks that are not the config’s',
       'oft',
       withConfig({ oft_block_size: 16 }),
