@@ -22,7 +22,7 @@ const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes)
 const STRICTER: Record<string, RegExp> = {
   'a name occurs once': /a name that the object does not hold yet/,
   'an entry has dtype, shape and data_offsets and no other member':
-    /dtype, shape and data_offsets only/,
+    /dtype, shape and data_offsets only|an integer of digits only/,
   'an entry is an object': /^tensor .* must be an object/,
   'the header starts with {': /a JSON object starting with "\{"/,
   'the header is at most 8 MiB': /header length must be at most 8388608/,
