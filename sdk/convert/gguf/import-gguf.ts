@@ -47,11 +47,16 @@ const two = (tensor: TensorSource, key: string): [number, number] => {
   )
 }
 
-function checkShape(key: string, got: readonly number[], want: readonly number[]): void {
+function checkShape(
+  key: string,
+  got: readonly number[],
+  want: readonly number[],
+  why: string,
+): void {
   if (got.join() !== want.join())
     throw new GraftError(
       'ERR_TENSOR_SHAPE',
-      `GGUF: ${expected(key, `[${want}] for this base`, got)}; the adapter was made for another base`,
+      `GGUF: ${expected(key, `[${want}] for this base`, got)}; ${why}`,
     )
 }
 
@@ -85,8 +90,13 @@ function compileModule(
   const { path: site, in: inside, out } = linear
   const [, rank] = two(b, keyB)
   two(a, keyA)
-  checkShape(keyB, b.shape, [out, rank])
-  checkShape(keyA, a.shape, role === 'embedding' ? [inside, rank] : [rank, inside])
+  // llama.cpp's converter does this to GPT-2, whose weights it transposes; llama.cpp refuses the file too.
+  const turned = a.shape[1] === out && b.shape[0] === inside
+  const why = turned
+    ? 'its factors are turned over, as the converter leaves them for Conv1D bases: import the PEFT folder that it was made of'
+    : 'the adapter was made for another base'
+  checkShape(keyB, b.shape, [out, rank], why)
+  checkShape(keyA, a.shape, role === 'embedding' ? [inside, rank] : [rank, inside], why)
   const scale = toDecimal(alpha === 0 ? 1 : alpha / rank)
   if (!isDecimal(scale))
     throw new GraftError(
@@ -102,8 +112,8 @@ function compileModule(
   if (heads === null) B = collector.take(keyB, site, 'lora.B')
   else {
     const block = fileToCheckpoint(b.shape, heads, keyB)
-    const turned = cutBlock(b, block, b.shape)
-    B = collector.add(keyB, site, 'lora.B', turned, blockTransform(block, b.shape))
+    const rows = cutBlock(b, block, b.shape)
+    B = collector.add(keyB, site, 'lora.B', rows, blockTransform(block, b.shape))
   }
   return { op: 'low_rank', site, in: inside, out, rank, scale, slots: { A, B } }
 }
