@@ -8,12 +8,14 @@ import { KOHYA_EXPORTER } from './kohya/exporter.ts'
 import { KOHYA } from './kohya/format.ts'
 import { MLX_EXPORTER } from './mlx/exporter.ts'
 import { MLX } from './mlx/format.ts'
+import { ONNX_EXPORTER } from './onnx/exporter.ts'
+import { ONNX } from './onnx/format.ts'
 import { PEFT_EXPORTER } from './peft/exporter.ts'
 import { PEFT } from './peft/format.ts'
 import type { SourceFormat } from './source-format.ts'
 
 /** Every tool whose files are read. */
-export const FORMATS: readonly SourceFormat[] = [PEFT, ADAPTERHUB, KOHYA, GGUF, MLX]
+export const FORMATS: readonly SourceFormat[] = [PEFT, ADAPTERHUB, KOHYA, GGUF, ONNX, MLX]
 
 /** Every tool whose files are written. */
 export const EXPORTERS: Partial<Record<Origin['format'], Exporter>> = {
@@ -22,4 +24,5 @@ export const EXPORTERS: Partial<Record<Origin['format'], Exporter>> = {
   gguf: GGUF_EXPORTER,
   kohya: KOHYA_EXPORTER,
   mlx: MLX_EXPORTER,
+  onnx: ONNX_EXPORTER,
 }
