@@ -26,7 +26,14 @@ export interface GoldensReport {
  * Where greedy tokens are all there is, a step counts when its margin is far above numeric noise
  * of this precision, in logits.
  */
-const GREEDY_MARGIN = { fp32: 1e-3, int8: 0.5, int4: 1, nf4: 1, 'nf4-exact': 1 } as const
+const GREEDY_MARGIN = {
+  fp32: 1e-3,
+  int8: 0.5,
+  w8a8: 0.5,
+  int4: 1,
+  nf4: 1,
+  'nf4-exact': 1,
+} as const
 
 /** What a lowered bank or cache adds to it. */
 const LOWERED_MARGIN = { fp32: 1e-3, fp16: 0.05, int8: 0.5 } as const

@@ -18,7 +18,7 @@ export interface EngineInfo {
   slots: number
   operations: OperationKind[]
   /** Of the base's linears. */
-  precision: 'fp32' | 'int8' | 'int4' | 'nf4' | 'nf4-exact'
+  precision: 'fp32' | 'int8' | 'w8a8' | 'int4' | 'nf4' | 'nf4-exact'
   /** Where the graph runs. */
   execution: 'cpu' | 'webgpu'
   /** Of keys and values held for open sequences. */

@@ -17,7 +17,7 @@ export const USAGE = `npm run dev:workers -- [options]
   --once              run the demo, then stop; exit 0 only when everything was right
   --state <folder>    where state lives             (default .graft/workers)
   --port <number>     of the Worker; the runner takes the next one  (default 8797)
-  --precision <name>  fp32, int8, int4, nf4 or nf4-exact (default fp32)
+  --precision <name>  fp32, int8, w8a8, int4, nf4 or nf4-exact (default fp32)
 `
 
 const FLAGS = {

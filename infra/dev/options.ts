@@ -15,7 +15,7 @@ export const USAGE = `npm start -- [options]
   --once              run the demo, then stop; exit 0 only when everything was right
   --state <folder>    where state lives            (default .graft, or GRAFT_STATE)
   --port <number>     first of three ports: edge, registry, runner  (default 8787, or GRAFT_PORT)
-  --precision <name>  fp32, int8, int4, nf4 or nf4-exact (default fp32)
+  --precision <name>  fp32, int8, w8a8, int4, nf4 or nf4-exact (default fp32)
   --samples <folder>  base, adapters and goldens   (default infra/samples)
 `
 

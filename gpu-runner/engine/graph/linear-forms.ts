@@ -1,16 +1,16 @@
+import { once, rowsOf } from './linear-tensor.ts'
 import type { LinearWeight, WeightRows } from './linear-weights.ts'
-import { ONNX_TYPE, type OnnxModel, type OnnxType } from './onnx-model.ts'
+import { ONNX_TYPE, type OnnxModel } from './onnx-model.ts'
 import { type Blocks, blockWithin, quantizeBands } from './quantise/blocks.ts'
 import { NF4_BLOCK, type Nf4 } from './quantise/nf4.ts'
 import { NF4_PLANES_RATIO, type Nf4Planes, nf4Planes, planesBlock } from './quantise/nf4-planes.ts'
 import { concatenateNf4, nf4Of } from './quantise/nf4-weights.ts'
-import type { MakeWeight } from './weight-file.ts'
 
 const { FLOAT, UINT8 } = ONNX_TYPE
 
 export function writeFloats(m: OnnxModel, of: LinearWeight, rows: WeightRows, x: string): string {
   const dims = [rows.out, of.in]
-  return m.node('Gemm', [x, tensor(m, of, rows, 'weight', FLOAT, dims, () => of.parts())], {
+  return m.node('Gemm', [x, rowsOf(m, of, rows, 'weight', FLOAT, dims, () => of.parts())], {
     transB: 1,
   })
 }
@@ -25,8 +25,8 @@ export function writeBlocks(
   const block = blockWithin(of.in, widest)
   const made = once<Blocks>(() => quantizeBands(of.parts(), of.out * of.in, bits, block))
   const dims = [rows.out, of.in / block, (block * bits) / 8]
-  const q = tensor(m, of, rows, 'q', UINT8, dims, () => made().q)
-  const scales = tensor(m, of, rows, 'scales', FLOAT, [rows.out * dims[1]!], () => made().scales)
+  const q = rowsOf(m, of, rows, 'q', UINT8, dims, () => made().q)
+  const scales = rowsOf(m, of, rows, 'scales', FLOAT, [rows.out * dims[1]!], () => made().scales)
   return timesBlocks(m, of, rows, x, q, scales, bits, block)
 }
 
@@ -34,8 +34,8 @@ export function writeBlocks(
 export function writeNf4(m: OnnxModel, of: LinearWeight, rows: WeightRows, x: string): string {
   const made = once<Nf4>(() => nf4(of))
   const size = rows.out * of.in
-  const codes = tensor(m, of, rows, 'nf4', UINT8, [size / 2], () => made().codes)
-  const absmax = tensor(m, of, rows, 'absmax', FLOAT, [size / NF4_BLOCK], () => made().absmax)
+  const codes = rowsOf(m, of, rows, 'nf4', UINT8, [size / 2], () => made().codes)
+  const absmax = rowsOf(m, of, rows, 'absmax', FLOAT, [size / NF4_BLOCK], () => made().absmax)
   const NF4 = 1
   return m.node('MatMulBnb4', [x, codes, absmax], {
     K: of.in,
@@ -55,32 +55,15 @@ export function writeNf4Planes(
   const made = once<Nf4Planes>(() => nf4Planes(nf4(of), of.in))
   const blocks = of.in / block
   const plane = (name: 'four' | 'two', bytes: number) =>
-    tensor(m, of, rows, name, UINT8, [rows.out, blocks, bytes], () => made()[name])
+    rowsOf(m, of, rows, name, UINT8, [rows.out, blocks, bytes], () => made()[name])
   const four = plane('four', block / 2)
   const two = plane('two', block / 4)
-  const scales = tensor(m, of, rows, 'scales', FLOAT, [rows.out * blocks], () => made().scales)
+  const scales = rowsOf(m, of, rows, 'scales', FLOAT, [rows.out * blocks], () => made().scales)
   const low = timesBlocks(m, of, rows, x, two, scales, 2, block)
   const value = NF4_PLANES_RATIO[block]
   const ratio = m.constant(`nf4.ratio_${block}`, FLOAT, [], new Float32Array([value]))
   const high = timesBlocks(m, of, rows, x, four, scales, 4, block)
   return m.node('Add', [high, m.node('Mul', [low, ratio])])
-}
-
-/** A weight of a linear in the file; rows of it are a range of the whole. */
-function tensor(
-  m: OnnxModel,
-  of: LinearWeight,
-  rows: WeightRows,
-  kind: string,
-  type: OnnxType,
-  dims: number[],
-  make: MakeWeight,
-): string {
-  const name = `${of.name}.${kind}`
-  if (rows.first === 0 && rows.out === of.out) return m.weight(name, type, dims, make)
-  const bytes = dims.reduce((a, b) => a * b, type === FLOAT ? 4 : 1)
-  const skip = (bytes / rows.out) * rows.first
-  return m.weight(`${name}.rows_${rows.first}`, type, dims, make, { of: name, skip })
 }
 
 function timesBlocks(
@@ -104,8 +87,3 @@ function timesBlocks(
 }
 
 const nf4 = (of: LinearWeight): Nf4 => concatenateNf4(Array.from(of.parts(), nf4Of))
-
-function once<T>(make: () => T): () => T {
-  let made: T | undefined
-  return () => (made ??= make())
-}

@@ -37,7 +37,8 @@ function product(context: GraphContext, group: LinearGroup, x: string): string {
   const weights = function* () {
     for (const { path, out } of parts) yield checkpoint.f32(`${path}.weight`, [out, group.in])
   }
-  const of = { name: key, out: group.out, in: group.in, parts: weights }
+  const guarded = isGuarded(context, group)
+  const of = { name: key, out: group.out, in: group.in, parts: weights, guarded }
   const form = PRECISIONS[precision].linears
   const scaled = ({ path }: GroupPart) =>
     timesVectors(context, group, 'in', `${path}.in_vectors`, x)
@@ -52,4 +53,14 @@ function product(context: GraphContext, group: LinearGroup, x: string): string {
         )
       : linear(m, form, of, inputs?.[0] ?? x)
   return carries.own ? ownLinears(context, group, inputs ?? parts.map(() => x), y) : y
+}
+
+/**
+ * Whether a row that overflows might go on as numbers that look like an answer. What a norm gives is no such place: the
+ * residual stream keeps its own NaN and infinities to the head, and the last block's values, which tell where nobody asks
+ * for logits, are guarded. Attention may read a prefix, and what runs between up and down only adapters can blow up.
+ */
+function isGuarded({ carries, checkpoint }: GraphContext, { kind, key }: LinearGroup): boolean {
+  if (kind === 'down') return Object.values(carries).some((carried) => carried)
+  return kind === 'o' || key === `model.layers.${checkpoint.config.layers - 1}.qkv`
 }

@@ -1,5 +1,7 @@
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { writeChannels } from './linear-channels.ts'
 import { writeBlocks, writeFloats, writeNf4, writeNf4Planes } from './linear-forms.ts'
+import { guarded } from './linear-guard.ts'
 import type { OnnxModel } from './onnx-model.ts'
 import type { Form } from './precisions.ts'
 
@@ -16,6 +18,11 @@ export interface LinearWeight {
    * them yet.
    */
   parts: () => Iterable<Float32Array>
+  /**
+   * Whether a NaN among a row's inputs has to reach its outputs also where inputs are quantised; otherwise something else
+   * still tells that the row overflowed.
+   */
+  guarded: boolean
 }
 
 /** Rows [first, first + out) of a weight. */
@@ -46,10 +53,12 @@ export function linearPart(
     case 'floats':
       return writeFloats(model, of, rows, x)
     case 'blocks':
-      return writeBlocks(model, form, of, rows, x)
+      return writeBlocks(model, form, of, rows, guarded(model, of, x))
+    case 'channels':
+      return writeChannels(model, of, rows, x)
     case 'nf4':
       return writeNf4(model, of, rows, x)
     case 'nf4-planes':
-      return writeNf4Planes(model, of, rows, x)
+      return writeNf4Planes(model, of, rows, guarded(model, of, x))
   }
 }

@@ -18,7 +18,7 @@ export function lmHead(context: GraphContext, final: string) {
   m.input('take', INT64, ['P'])
   const taken = m.node('Gather', [final, 'take'], { axis: 0 })
   const parts = () => bandsOf(checkpoint, 'lm_head.weight', [vocab, hidden])
-  const of = { name: 'lm_head', out: vocab, in: hidden, parts }
+  const of = { name: 'lm_head', out: vocab, in: hidden, parts, guarded: true }
   let logits = linear(m, PRECISIONS[precision].head, of, taken)
   if (carries.heads) {
     m.input('lm_head.on', BOOL, [])

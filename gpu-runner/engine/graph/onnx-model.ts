@@ -27,6 +27,7 @@ const CONTRIB = new Set([
   'GatherBlockQuantized',
   'GroupQueryAttention',
   'MatMulBnb4',
+  'MatMulIntegerToFloat',
   'MatMulNBits',
   'QuickGelu',
   'RotaryEmbedding',

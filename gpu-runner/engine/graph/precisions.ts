@@ -1,3 +1,5 @@
+import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import type { Execution } from './execution.ts'
 import { BLOCK, WIDE_BLOCK } from './quantise/blocks.ts'
 import { NF4_BLOCK } from './quantise/nf4.ts'
 
@@ -14,6 +16,12 @@ export interface BlocksForm {
   multiple: typeof BLOCK
 }
 
+/** Whole numbers of 8 bits and a scale for every output; activations are quantised by row. */
+interface ChannelsForm {
+  name: 'channels'
+  multiple: 1
+}
+
 /** NF4 as it is, or as a sum of a 4-bit and a 2-bit matrix. */
 interface Nf4Form {
   name: 'nf4' | 'nf4-planes'
@@ -21,9 +29,10 @@ interface Nf4Form {
 }
 
 /** How a matrix is held; `multiple` is what its input size must be a multiple of. */
-export type Form = Floats | BlocksForm | Nf4Form
+export type Form = Floats | BlocksForm | ChannelsForm | Nf4Form
 
 const FLOATS: Floats = { name: 'floats', multiple: 1 }
+const CHANNELS: ChannelsForm = { name: 'channels', multiple: 1 }
 const blocks = (bits: 4 | 8, block: number): BlocksForm => ({
   name: 'blocks',
   bits,
@@ -34,11 +43,11 @@ const blocks = (bits: 4 | 8, block: number): BlocksForm => ({
 interface PrecisionFacts {
   /** Of one weight of a linear, scales apart. */
   bits: number
-  /** Weights of a row that share a scale. */
+  /** Weights of a row that share a scale; Infinity = all of them. */
   block: number
   /** Of the seven linears of every block. */
   linears: Form
-  head: Floats | BlocksForm
+  head: Floats | BlocksForm | ChannelsForm
   embedding: Floats | BlocksForm
 }
 
@@ -55,6 +64,7 @@ export const PRECISIONS = {
     head: blocks(8, BLOCK),
     embedding: FLOATS,
   },
+  w8a8: { bits: 8, block: Infinity, linears: CHANNELS, head: CHANNELS, embedding: FLOATS },
   int4: {
     bits: 4,
     block: BLOCK,
@@ -79,3 +89,12 @@ export const PRECISIONS = {
 } as const satisfies Record<string, PrecisionFacts>
 
 export type Precision = keyof typeof PRECISIONS
+
+/** @throws ERR_REQUEST_INVALID where an execution has no kernel for what the precision multiplies with */
+export function assertRuns(precision: Precision, execution: Execution): void {
+  if (PRECISIONS[precision].linears.name !== 'channels' || execution === 'cpu') return
+  throw new GraftError(
+    'ERR_REQUEST_INVALID',
+    `${expected(`precision on ${execution}`, 'one whose activations stay floats', precision)}; int8 is its nearest`,
+  )
+}

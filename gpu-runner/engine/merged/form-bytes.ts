@@ -41,5 +41,7 @@ export function formBytes(
   return Math.ceil(weights * ENGINE_FACTOR + cache + budgets.prefixBudgetBytes)
 }
 
-const bytesOf = (form: Form): number =>
-  form.name === 'blocks' ? form.bits / 8 + 4 / form.block : 4
+function bytesOf(form: Form): number {
+  if (form.name === 'channels') return 1
+  return form.name === 'blocks' ? form.bits / 8 + 4 / form.block : 4
+}

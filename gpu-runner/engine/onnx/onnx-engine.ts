@@ -19,6 +19,7 @@ import type {
 import type { Execution } from '../graph/execution.ts'
 import { heldCheckpoint } from '../graph/held-checkpoint.ts'
 import type { Precision } from '../graph/linear-weights.ts'
+import { assertRuns } from '../graph/precisions.ts'
 import { reachable, VARIANTS, type Variant, widest } from '../graph/variants.ts'
 import { assertRow } from '../rules.ts'
 import { ownBuffers } from '../thread/own-buffers.ts'
@@ -81,6 +82,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
   const settings = { ...ENGINE_DEFAULTS, ...options }
   const { checkpoint, precision, execution, slots, threads } = settings
   const { kvPrecision, bankPrecision, bankBudgetBytes } = settings
+  assertRuns(precision, execution)
   const { config } = checkpoint
   const held = heldCheckpoint(checkpoint, precision)
   const info: EngineInfo = {

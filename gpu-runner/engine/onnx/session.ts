@@ -1,5 +1,6 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { Execution } from '../graph/execution.ts'
+import { exactProducts } from './exact-products.ts'
 import { type Ort, ort } from './ort.ts'
 
 export interface SessionOptions {
@@ -19,7 +20,13 @@ export async function createSession(
 ): Promise<Ort.InferenceSession> {
   try {
     return await create(model, {
-      extra: { session: { ...STOPS_SPINNING, ...(execution === 'webgpu' ? NO_FALLBACK : {}) } },
+      extra: {
+        session: {
+          ...STOPS_SPINNING,
+          ...(await exactProducts()),
+          ...(execution === 'webgpu' ? NO_FALLBACK : {}),
+        },
+      },
       ...(execution === 'webgpu' ? { executionProviders: ['webgpu'] } : {}),
       ...(external ? { externalData: [external] } : {}),
       ...(outputsOnDevice ? { preferredOutputLocation: 'gpu-buffer' } : {}),

@@ -11,3 +11,7 @@ const baseDigest = fromHex('b'.repeat(64))
 afterAll(() => tiny.remove())
 
 isolationContract('onnx', (options) => openOnnxEngine({ checkpoint, baseDigest, ...options }))
+for (const precision of ['w8a8', 'int4'] as const)
+  isolationContract(`onnx ${precision}`, (options) =>
+    openOnnxEngine({ checkpoint, baseDigest, precision, ...options }),
+  )

@@ -15,7 +15,7 @@ import { writeTinyCheckpoint } from './tiny-checkpoint.ts'
 const BASE = fromHex('b'.repeat(64))
 const PROMPT = [5, 3, 100, 60, 7, 7, 19]
 const ADAPTERS = [lowRank(1), lowRank(2, 20), dora(3), ia3(4)]
-const PRECISIONS = ['fp32', 'int8', 'int4'] as const
+const PRECISIONS = ['fp32', 'int8', 'w8a8', 'int4'] as const
 
 let tiny: Awaited<ReturnType<typeof writeTinyCheckpoint>>
 let preparedDir: string

@@ -4,7 +4,7 @@ import { openOnnxEngine } from '@graft/runner/engine/onnx/onnx-engine.ts'
 import { openReferenceEngine } from '@graft/runner/engine/reference/reference-engine.ts'
 import { fromHex } from '@graft/sdk/format/digest.ts'
 import type { Bottleneck, LowRank } from '@graft/sdk/format/operations.ts'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest'
 import { bottleneck, builder, dora, ia3, lowRank, ownTensors, prefix } from './random-adapters.ts'
 import { TINY, writeTinyCheckpoint } from './tiny-checkpoint.ts'
 
@@ -221,4 +221,19 @@ describe('an adapter that the engine cannot serve', () => {
     for (let id = 9100; id < 9100 + engine.info.slots; id++) await engine.open(id, [])
     for (let id = 9100; id < 9100 + engine.info.slots; id++) await engine.close(id)
   })
+})
+
+test('a base in w8a8 is refused on WebGPU before any device is looked for', async () => {
+  const { dir, remove } = await writeTinyCheckpoint()
+  const checkpoint = await readCheckpoint(dir)
+  const options = {
+    baseDigest: fromHex('0'.repeat(64)),
+    precision: 'w8a8',
+    execution: 'webgpu',
+  } as const
+  await expect(openOnnxEngine({ checkpoint, ...options })).rejects.toMatchObject({
+    code: 'ERR_REQUEST_INVALID',
+    message: expect.stringContaining('got "w8a8"'),
+  })
+  await remove()
 })
