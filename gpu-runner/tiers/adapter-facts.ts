@@ -22,6 +22,8 @@ export interface AdapterFacts {
   virtualTokens: number
   /** Of all tensors as f32. */
   f32Bytes: number
+  /** Of what the engine compiles, as f32: dense operations that it runs as factors are as large as these. */
+  runBytes: number
 }
 
 export const labelOf = ({ name, version }: AdapterFacts): string => `${name}@${version}`

@@ -46,7 +46,7 @@ export function createBank(engine: Engine, options: BankOptions = {}): Bank {
   const { waitMs = BANK_WAIT_MS, onLoad, onEvict } = options
   const budget = new ByteBudget<Digest>(engine.info.bankBudgetBytes)
   const resident = new Map<Digest, AdapterFacts>()
-  /** Bytes in the bank per byte of f32, by kinds of operations, as the engine told them last. */
+  /** Bytes in the bank per byte of f32 that is compiled, by kinds of operations, as the engine told them last. */
   const growth = new Map<string, number>()
   const shareLoad = createShareWork<Digest, void>()
   const waiters = new Set<() => void>()
@@ -116,9 +116,9 @@ export function createBank(engine: Engine, options: BankOptions = {}): Bank {
   }
 
   /** What the engine will ask for is known from its last answer for such operations; unknown kinds count as f32. */
-  const estimate = ({ operations, f32Bytes }: AdapterFacts): number => {
+  const estimate = ({ operations, runBytes }: AdapterFacts): number => {
     const kinds = operations.map(({ op }) => op).join()
-    return Math.min(budget.limit, Math.ceil(f32Bytes * (growth.get(kinds) ?? 1)))
+    return Math.min(budget.limit, Math.ceil(runBytes * (growth.get(kinds) ?? 1)))
   }
 
   async function load(
@@ -148,7 +148,7 @@ export function createBank(engine: Engine, options: BankOptions = {}): Bank {
           const held = use(facts.digest)
           setImmediate(() => held?.release())
           const kinds = facts.operations.map(({ op }) => op).join()
-          growth.set(kinds, bytes / Math.max(facts.f32Bytes, 1))
+          growth.set(kinds, bytes / Math.max(facts.runBytes, 1))
           onLoad?.({ digest: facts.digest, ms: performance.now() - started })
           return
         } catch (e) {

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto'
 import { baseDigest } from '@graft/sdk/format/base-identity.ts'
-import { kindToRun } from '@graft/sdk/format/dense/as-low-rank.ts'
+import { exactRank, kindToRun, runsAsLowRank } from '@graft/sdk/format/dense/as-low-rank.ts'
 import { type CreateHash, type Digest, fromHex } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { verifyEnvelope } from '@graft/sdk/format/jws.ts'
 import { GOLDENS_PREDICATE, type Goldens, type Manifest } from '@graft/sdk/format/manifest.ts'
+import type { Operation } from '@graft/sdk/format/operations.ts'
 import { parseManifest } from '@graft/sdk/format/parse-manifest.ts'
+import { slotsOf } from '@graft/sdk/format/slots.ts'
 import { isAbout, parseStatement } from '@graft/sdk/format/statements.ts'
 import { parseStrictJson } from '@graft/sdk/format/strict-json.ts'
 import type { VersionRecord } from '@graft/sdk/protocol/registry-api.ts'
@@ -67,6 +69,7 @@ export async function verifyRecord(bytes: Uint8Array, digest: Digest): Promise<A
 async function factsOf(manifest: Manifest, digest: Digest): Promise<Omit<AdapterFacts, 'goldens'>> {
   const { name, version, base, operations, tensors, files } = manifest
   const file = files.find((row) => row.role === 'canonical')
+  const f32Bytes = tensors.reduce((sum, { shape }) => sum + bytesOf(shape), 0)
   if (!file) throw new GraftError('ERR_MANIFEST_INVALID', `${name}: files must name the tensors`)
   return {
     digest,
@@ -82,8 +85,19 @@ async function factsOf(manifest: Manifest, digest: Digest): Promise<Omit<Adapter
       0,
       ...operations.map((op) => ('virtualTokens' in op ? op.virtualTokens : 0)),
     ),
-    f32Bytes: tensors.reduce((sum, { shape }) => sum + 4 * shape.reduce((n, dim) => n * dim, 1), 0),
+    f32Bytes,
+    runBytes: f32Bytes + operations.reduce((sum, op) => sum + grownBytes(op), 0),
   }
+}
+
+/** As f32. */
+const bytesOf = (shape: readonly number[]): number => 4 * shape.reduce((n, dim) => n * dim, 1)
+
+/** By how much the factors that a batch runs are larger than the tensors that they are made of. */
+function grownBytes(op: Operation): number {
+  if (op.op !== 'dense' || !runsAsLowRank(op)) return 0
+  const own = slotsOf(op).reduce((sum, { shape }) => sum + bytesOf(shape), 0)
+  return bytesOf([exactRank(op)!, op.in + op.out]) - own
 }
 
 /**

@@ -15,6 +15,7 @@ const adapterOf = (number: number, bytes: number) => ({
     operations: [],
     virtualTokens: 0,
     f32Bytes: bytes,
+    runBytes: bytes,
   } satisfies AdapterFacts,
   record: new Uint8Array(),
   file: new Uint8Array(bytes),
