@@ -96,7 +96,7 @@ function noteFolded(updates: readonly LowRank[], alpha: number): string[] {
 export async function exportGguf(
   { manifest, tensors }: OpenAdapter,
   { base }: ExportContext,
-): Promise<Exported & { weights: ByteSource }> {
+): Promise<Omit<Exported, 'files'> & { weights: ByteSource }> {
   const updates = lowRankOnly(manifest.operations, 'GGUF')
   const { modelType } = manifest.base
   const architecture = architectureOf(modelType)
@@ -134,5 +134,5 @@ export async function exportGguf(
       new Uint8Array(padded(data.size, DEFAULT_ALIGNMENT) - data.size),
     ]),
   ])
-  return { files: new Map(), weights, losses, notes: noteFolded(updates, alpha) }
+  return { weights, losses, notes: noteFolded(updates, alpha) }
 }

@@ -38,6 +38,9 @@ SPLIT = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_p
 GEMMA = {**SIZES, "tie_word_embeddings": True, "head_dim": 8}
 GPT2 = dict(vocab_size=VOCAB, n_embd=32, n_layer=1, n_head=4, n_positions=64, n_ctx=64, bos_token_id=1, eos_token_id=2)
 
+# The family whose base the tests load in llama.cpp too, where node-llama-cpp is installed.
+JUDGED = "llama-head"
+
 # family: configuration, target modules, further LoraConfig fields, converter's --outtype
 FAMILIES = {
     "llama": (hf.LlamaConfig(**{**SIZES, "num_hidden_layers": 2}), SPLIT, {}, "f32"),
@@ -140,7 +143,7 @@ def make(name, oracle):
     model.save_pretrained(folder / "peft", save_embedding_layers=False)
     (folder / "peft" / "README.md").unlink(missing_ok=True)
     convert_lora(folder / "peft", work / "base", outtype, folder / "lora.gguf")
-    if oracle:
+    if oracle or name == JUDGED:
         convert_base(work / "base", work / "base.gguf")
         with torch.no_grad():
             ids = torch.tensor([PROMPT])
@@ -148,6 +151,9 @@ def make(name, oracle):
             with model.disable_adapter():
                 out["base"] = model(ids).logits[0].contiguous()
         save_file(out, work / "logits.safetensors")
+    if name == JUDGED:
+        for file in ("base.gguf", "logits.safetensors"):
+            shutil.copy(work / file, folder / file)
     (folder / "base").mkdir()
     for file in ("config.json", "model.safetensors"):
         shutil.copy(work / "base" / file, folder / "base" / file)
