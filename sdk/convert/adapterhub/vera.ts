@@ -20,9 +20,10 @@ export async function compileVera(
   const shared = (part: string): string =>
     collector.keys.find((key) => key.endsWith(`shared_parameters.${name}.${part}`)) ??
     `shared_parameters.${name}.${part}`
-  const A = collector.take(shared('lora_A'), 'shared', 'vera.A')
-  const B = collector.take(shared('lora_B'), 'shared', 'vera.B')
-  const [a, b] = [collector.tensors.get(A)!.shape, collector.tensors.get(B)!.shape]
+  const [keyA, keyB] = [shared('lora_A'), shared('lora_B')]
+  const [a, b] = [collector.peek(keyA)?.shape ?? [], collector.peek(keyB)?.shape ?? []]
+  const A = collector.take(keyA, '@shared', `vera.A.${a[1]}`)
+  const B = collector.take(keyB, '@shared', `vera.B.${b[0]}`)
   const operations: LowRank[] = []
   for (const { layer, target } of places) {
     const site = `${blocks[layer]}.${target.path}`
