@@ -60,10 +60,17 @@ export interface CompiledBottleneck {
 }
 
 /** What the adapter asks of a graph. */
-export const traitsOf = ({ plainBottleneck }: CompiledAdapter): Traits => {
+export const traitsOf = ({ variant, pages, plainBottleneck }: CompiledAdapter): Traits => {
+  if (variant === 'low_rank')
+    return {
+      ...NO_TRAITS,
+      kinds: new Set(pages.keys()),
+      severalPages: [...pages.values()].some(({ count }) => count > 1),
+    }
   if (!plainBottleneck) return NO_TRAITS
   const { activation, places } = plainBottleneck
   return {
+    ...NO_TRAITS,
     activations: new Set([activation]),
     places: new Set(places.keys()),
     reads: new Set([...places.values()].map(({ reads }) => reads)),

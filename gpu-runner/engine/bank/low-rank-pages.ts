@@ -62,10 +62,10 @@ export async function packPages(
 const ranksOf = ({ parts }: LinearGroup, factors: ReadonlyMap<string, LowRankFactors>): number[] =>
   parts.flatMap(({ path }) => factors.get(path)?.rank ?? [])
 
-/** Every rank row of A is a column of its page, every one of B a row of its chunk. */
+/** Every rank row of A is a column of its part's page, every one of B a row of its chunk. */
 const aShape = (group: LinearGroup): TableShape => ({
   rows: group.in,
-  columns: group.parts.length * PAGE_RANK,
+  columns: PAGE_RANK,
   scaled: 'columns',
 })
 const bShape = (group: LinearGroup): TableShape => ({
@@ -74,23 +74,24 @@ const bShape = (group: LinearGroup): TableShape => ({
   scaled: 'rows',
 })
 
-/** Pages [in, parts * rank]. */
+/** Pages [parts, in, rank]. */
 function packA(
   { in: inner, parts }: LinearGroup,
   factors: ReadonlyMap<string, LowRankFactors>,
   target: Float32Array,
 ): Float32Array {
-  const width = parts.length * PAGE_RANK
+  const size = inner * PAGE_RANK
   for (const [s, { path }] of parts.entries()) {
     const factor = factors.get(path)
     if (!factor) continue
     const { a, rank } = factor
     for (let first = 0; first < rank; first += PAGE_RANK) {
       const columns = Math.min(PAGE_RANK, rank - first)
-      const page = (first / PAGE_RANK) * inner * width + s * PAGE_RANK
+      const page = ((first / PAGE_RANK) * parts.length + s) * size
       // Rows of A are read side by side, so that what is written lies together.
       for (let i = 0; i < inner; i++)
-        for (let r = 0; r < columns; r++) target[page + i * width + r] = a[(first + r) * inner + i]!
+        for (let r = 0; r < columns; r++)
+          target[page + i * PAGE_RANK + r] = a[(first + r) * inner + i]!
     }
   }
   return target

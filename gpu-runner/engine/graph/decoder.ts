@@ -67,7 +67,7 @@ interface Stream {
 /** Inputs that say which rows use which adapter machinery. */
 function adapterInputs(context: GraphContext): void {
   const { m, checkpoint, carries } = context
-  if (carries.lowRank) pageInputs(context)
+  if (carries.lowRank && !carries.oneAdapter) pageInputs(context)
   if (carries.vectors) vectorInputs(context)
   if (carries.bottlenecks) bottleneckPageInputs(context)
   if (carries.virtual) {

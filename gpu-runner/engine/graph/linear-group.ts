@@ -2,6 +2,7 @@ import type { GraphContext } from './context.ts'
 import type { GroupPart, LinearGroup } from './linear-groups.ts'
 import { linear, linearPart } from './linear-weights.ts'
 import { addLowRank } from './low-rank-pages.ts'
+import { addOneLowRank } from './one-adapter.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
 import { ownLinears, ownShift } from './own-tensors.ts'
 import { PRECISIONS } from './precisions.ts'
@@ -17,7 +18,8 @@ export function linearGroup(context: GraphContext, group: LinearGroup, x: string
   const { carries } = context
   let y = product(context, group, x)
   if (carries.vectors) y = timesVectors(context, group, 'out', `${group.key}.out_vectors`, y)
-  if (carries.lowRank) y = addLowRank(context, group, x, y)
+  if (carries.oneAdapter) y = addOneLowRank(context, group, x, y)
+  else if (carries.lowRank) y = addLowRank(context, group, x, y)
   y = addBias(context, group, y)
   return carries.own ? ownShift(context, group, y) : y
 }

@@ -1,6 +1,6 @@
 import type { GraphContext } from './context.ts'
 import { chunkParts, GROUP_KINDS, type GroupKind, type LinearGroup } from './linear-groups.ts'
-import { ONNX_TYPE } from './onnx-model.ts'
+import { ONNX_TYPE, type OnnxModel } from './onnx-model.ts'
 
 const { FLOAT, INT64, BOOL } = ONNX_TYPE
 
@@ -11,17 +11,21 @@ export const PAGE_RANK = 16
  * Low-rank updates of a group of linears. P pages of the bank take part in a run and m = i*j tokens read each of them;
  * C chunks of outputs, S parts of the group:
  *
- *   <kind>.pages.tokens [P,i,j] tokens that read a page; .valid [P,i,j,1] whether that place is taken
- *   <kind>.pages.parts [P,i,C,j] (S > 1): row of A's output, [P*i*j*S, rank], that a chunk goes on with
- *   <key>.A [P,1,in,S*rank], <key>.B [P,1,C,rank,chunk], or [P,1,rank,out] where C is 1
+ *   <kind>.pages.tokens [P,i,1,j] tokens that read a page; .valid [P,i,1,j,1] whether that place is taken
+ *   <key>.A [P,1,S,in,rank], <key>.B [P,1,C,rank,chunk]
+ *
+ * where the third dimension is left out if the group has one part and so one chunk.
  *
  * Tokens of one prompt stand along j and are multiplied as one matrix. Tokens of different rows stand along i and are
  * multiplied one by one: a matrix of several rows is summed in another order than a single one, and the bits of a row
- * would tell how many others use its adapter.
+ * would tell how many others use its adapter. Nor are the parts of a group one product of S*rank columns: of more than 16
+ * columns onnxruntime gives each thread some, in each product as many as the number of products leaves it, and the columns
+ * of a thread decide in which pieces it sums over `in`.
  *
  * Where every place is taken and no token reads two pages, `.put` names the rows [tokens*C, chunk] that outputs are added
- * to. Otherwise, and `.summed` says so, `.sum` [U,K] names the K outputs, or zeros, that are added first, for each of U
- * rows of `.put_sums`: ScatterND adds from several threads, so no row may be named twice, not even to add a zero.
+ * to. Otherwise, and `.summed` says so, `.sum` [K,U] names the K outputs, or zeros, that are added first, for each of U
+ * rows of `.put_sums`: ScatterND adds from several threads, so no row may be named twice, not even to add a zero. K stands
+ * first because ReduceSum adds whole rows in turn then; over a later axis it adds in pairs, but not where U is 1.
  * Places that nobody takes are selected away, never multiplied by a mask: Inf * 0 is NaN.
  */
 export function pageInputs(context: GraphContext): void {
@@ -30,18 +34,25 @@ export function pageInputs(context: GraphContext): void {
     const group = groups.find((candidate) => candidate.kind === kind)!
     const chunks = group.out / group.chunk
     const [p, i, j] = pageDims(kind)
-    m.input(`${kind}.pages.tokens`, INT64, [p, i, j])
-    m.input(`${kind}.pages.valid`, BOOL, [p, i, j, 1])
-    if (group.parts.length > 1) m.input(`${kind}.pages.parts`, INT64, [p, i, chunks, j])
+    const places = group.parts.length > 1 ? [p, i, 1, j] : [p, i, j]
+    m.input(`${kind}.pages.tokens`, INT64, places)
+    m.input(`${kind}.pages.valid`, BOOL, [...places, 1])
     m.input(`${kind}.pages.put`, INT64, chunks > 1 ? [p, i, chunks, j, 1] : [p, i, j, 1])
     m.input(`${kind}.pages.summed`, BOOL, [])
-    m.input(`${kind}.pages.sum`, INT64, [`${kind}.U`, `${kind}.K`])
+    m.input(`${kind}.pages.sum`, INT64, [`${kind}.K`, `${kind}.U`])
     m.input(`${kind}.pages.put_sums`, INT64, [`${kind}.U`, 1])
   }
 }
 
 /** Names of P, i and j: onnxruntime takes dimensions of one name for equal, and they differ between kinds. */
 const pageDims = (kind: GroupKind) => [`${kind}.P`, `${kind}.i`, `${kind}.j`] as const
+
+/** A's output by part, at this axis, as one for every chunk. */
+export function byChunk(m: OnnxModel, group: LinearGroup, shrunk: string, axis: number): string {
+  const parts = chunkParts(group)
+  if (parts.length === group.parts.length) return shrunk
+  return m.node('Gather', [shrunk, m.integers(parts)], { axis })
+}
 
 /**
  * @param x [tokens, in]
@@ -56,11 +67,15 @@ export function addLowRank(
 ): string {
   const { key, kind, chunk } = group
   const parts = group.parts.length
-  const chunks = chunkParts(group).length
+  const chunks = group.out / chunk
   const [pages] = pageDims(kind)
   const input = (name: string) => `${kind}.pages.${name}`
-  const a = m.input(`${key}.A`, FLOAT, [pages, 1, group.in, parts * PAGE_RANK])
   const single = chunks === 1
+  const a = m.input(
+    `${key}.A`,
+    FLOAT,
+    single ? [pages, 1, group.in, PAGE_RANK] : [pages, 1, parts, group.in, PAGE_RANK],
+  )
   const b = m.input(
     `${key}.B`,
     FLOAT,
@@ -68,11 +83,7 @@ export function addLowRank(
   )
   const read = m.node('Gather', [x, input('tokens')], { axis: 0 })
   const shrunk = m.node('MatMul', [read, a])
-  const expand = (z: string): string => {
-    if (parts === 1) return m.node('MatMul', [z, b])
-    const rows = m.node('Reshape', [z, m.integers([-1, PAGE_RANK])])
-    return m.node('MatMul', [m.node('Gather', [rows, input('parts')], { axis: 0 }), b])
-  }
+  const expand = (z: string): string => m.node('MatMul', [byChunk(m, group, z, 2), b])
   const add = (target: string, where: string, values: string) =>
     m.node('ScatterND', [target, input(where), values], { reduction: 'add' })
   const direct = (target: string) => add(target, 'put', expand(shrunk))
@@ -80,7 +91,7 @@ export function addLowRank(
     const updates = expand(m.node('Where', [input('valid'), shrunk, zero]))
     const rows = m.node('Reshape', [updates, m.integers([-1, chunk])])
     const terms = m.node('Gather', [rows, input('sum')], { axis: 0 })
-    const sum = m.node('ReduceSum', [terms, m.integers([1])], { keepdims: 0 })
+    const sum = m.node('ReduceSum', [terms, m.integers([0])], { keepdims: 0 })
     return add(target, 'put_sums', sum)
   }
   const put = (target: string) =>

@@ -2,6 +2,8 @@
 export interface Carries {
   /** Low-rank pages. */
   lowRank: boolean
+  /** They are one adapter's, and every token reads them. */
+  oneAdapter: boolean
   /** Bottlenecks that are pages. */
   bottlenecks: boolean
   /** Vectors (DoRA, IA3). */
@@ -18,6 +20,7 @@ export interface Carries {
 
 const NOTHING: Carries = {
   lowRank: false,
+  oneAdapter: false,
   bottlenecks: false,
   vectors: false,
   virtual: false,
@@ -38,6 +41,8 @@ export const VARIANTS = {
   bottleneck: { ...NOTHING, bottlenecks: true },
   rich: RICH,
   full: { ...RICH, partInputs: true, heads: true, own: true },
+  /** For low_rank, where a run is one row: no adapter asks for it. */
+  low_rank_one: { ...NOTHING, lowRank: true, oneAdapter: true },
 } as const satisfies Record<string, Carries>
 export type Variant = keyof typeof VARIANTS
 

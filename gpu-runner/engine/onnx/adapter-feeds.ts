@@ -6,6 +6,7 @@ import { VARIANTS, type Variant } from '../graph/variants.ts'
 import type { AdapterRun, Feeds } from './adapter-run.ts'
 import { bottleneckFeeds } from './bottleneck-feeds.ts'
 import { bottleneckPageFeeds } from './bottleneck-page-feeds.ts'
+import { oneAdapterFeeds } from './one-adapter-feeds.ts'
 import { flags, longs } from './ort.ts'
 import { ownFeeds } from './own-feeds.ts'
 import { pageFeeds } from './page-feeds.ts'
@@ -37,7 +38,8 @@ export class AdapterFeeds {
 const KEPT = 8
 
 function feedsOf(run: AdapterRun): Feeds {
-  const { lowRank, bottlenecks, vectors, own } = VARIANTS[run.variant]
+  const { lowRank, oneAdapter, bottlenecks, vectors, own } = VARIANTS[run.variant]
+  if (oneAdapter) return oneAdapterFeeds(run)
   return {
     ...(lowRank ? pageFeeds(run) : {}),
     ...(vectors ? vectorFeeds(run) : {}),

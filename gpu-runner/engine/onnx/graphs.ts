@@ -3,6 +3,8 @@ import type { KvPrecision } from '../bank/kv-format.ts'
 import { buildDecoder } from '../graph/decoder.ts'
 import type { Execution } from '../graph/execution.ts'
 import type { Precision } from '../graph/linear-weights.ts'
+import { PRECISIONS } from '../graph/precisions.ts'
+import { linearSites } from '../graph/sites.ts'
 import { joinTraits, NO_TRAITS, type Traits, traitsKey } from '../graph/traits.ts'
 import { VARIANTS, type Variant } from '../graph/variants.ts'
 import { MemoryWeights } from '../graph/weight-file.ts'
@@ -15,6 +17,13 @@ import { createSession } from './session.ts'
 export interface Graphs {
   /** What adapters to come ask of the graphs beyond what was asked. */
   ask(traits: Traits): void
+  /** What was asked so far: what the next session is written for. */
+  readonly traits: Traits
+  /**
+   * Whether variants that only save nodes are worth their memory: each packs the linears once more, and saves a few
+   * milliseconds a step, which the bytes of a larger base hide.
+   */
+  readonly sparesNodes: boolean
   session(variant: Variant): Promise<Ort.InferenceSession>
   /** Frees sessions that others took the place of. No run may be under way. */
   releaseOutgrown(): Promise<void>
@@ -51,7 +60,8 @@ export async function openGraphs({
       const external = { path: weights.name, data: weights.bytes }
       return createSession(model, { execution, threads, external })
     }
-    const name = [variant, execution, 'kv', kvPrecision, traitsKey(traits)].join('-')
+    const asked = traitsKey(traits, VARIANTS[variant])
+    const name = [variant, execution, 'kv', kvPrecision, asked].join('-')
     return createSession(await weights.addModel(name, model), { execution, threads })
   }
   /** By variant; one of a variant that has bottlenecks is written anew when others come. */
@@ -61,9 +71,13 @@ export async function openGraphs({
     ask(more) {
       traits = joinTraits(traits, more)
     },
+    get traits() {
+      return traits
+    },
+    sparesNodes: execution === 'cpu' && packedBytes(checkpoint, precision) <= SMALL_BYTES,
     session(variant) {
       const known = sessions.get(variant)
-      const wanted = VARIANTS[variant].bottlenecks ? traitsKey(traits) : ''
+      const wanted = traitsKey(traits, VARIANTS[variant])
       if (known?.traits === wanted) return known.session
       // A run may still read it.
       if (known) outgrown.push(known.session)
@@ -81,6 +95,14 @@ export async function openGraphs({
       sessions.clear()
     },
   }
+}
+
+/** Linears of a base whose steps are ruled by nodes while few rows run. */
+const SMALL_BYTES = 2 ** 28
+
+function packedBytes({ config }: Checkpoint, precision: Precision): number {
+  const values = linearSites(config).reduce((sum, { in: inner, out }) => sum + inner * out, 0)
+  return (values * PRECISIONS[precision].bits) / 8
 }
 
 const release = (session: Promise<Ort.InferenceSession>): Promise<void> =>

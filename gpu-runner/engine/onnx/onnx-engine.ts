@@ -28,6 +28,7 @@ import { openBackend } from './backend.ts'
 import { baseFeeds, virtualFeeds } from './base-feeds.ts'
 import { openGraphs } from './graphs.ts'
 import { putHeadRows } from './head-rows.ts'
+import { isOneAdapter } from './one-adapter-feeds.ts'
 import { ORT_VERSION } from './ort.ts'
 import type { Run } from './plan-runs.ts'
 import { positionsWanted, rowResults } from './row-results.ts'
@@ -60,7 +61,7 @@ export interface OnnxEngineOptions {
 }
 
 /** Raised whenever the arithmetic may change, so that admissions are made anew. */
-const GRAPH_REVISION = 5
+const GRAPH_REVISION = 6
 
 const OPERATIONS: OperationKind[] = [
   'low_rank',
@@ -199,13 +200,21 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
     await release(sequence)
   }
 
+  const variantOf = (rows: (Sequence | null)[]): Variant => {
+    const variant = widest(rows.map((row) => row?.binding.variant ?? 'base'))
+    const one = variant === 'low_rank' && graphs.sparesNodes && isOneAdapter(rows, graphs.traits)
+    return one ? 'low_rank_one' : variant
+  }
+
   const run = async (plan: Run): Promise<RowResult[]> => {
     const virtual = plan.rows.map(
       (entry) => (entry?.sequence.pendingPrompt?.tokens ?? 0) + (entry?.held ?? 0),
     )
     const wanted = positionsWanted(plan, virtual)
     const sequencesOfRun = plan.rows.map((entry) => entry?.sequence ?? null)
-    const variant = widest(sequencesOfRun.map((sequence) => sequence?.binding.variant ?? 'base'))
+    const variant = variantOf(sequencesOfRun)
+    // Before anything is awaited: a load may ask for another form of the graph.
+    const session = graphs.session(variant)
     await tables.follow(tablesRead(bank, variant))
     const feeds = {
       ...baseFeeds(plan, wanted.take, least),
@@ -217,7 +226,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
       ),
     }
     const fetches = kv.fetches()
-    const graph = await graphs.session(variant)
+    const graph = await session
     const { heads } = VARIANTS[variant]
     const outputs = await (fetches
       ? graph.run(feeds, { ...fetches, ...(heads ? { head_rows: null } : {}) })
@@ -262,6 +271,7 @@ export async function openOnnxEngine(options: OnnxEngineOptions): Promise<OnnxEn
     graphs.ask(traitsOf(compiled))
     loadedVariants.add(compiled.variant)
     for (const variant of reachable(loadedVariants)) await graphs.session(variant)
+    if (graphs.sparesNodes && loadedVariants.has('low_rank')) await graphs.session('low_rank_one')
     await exclusive(async () => {
       bank.load(compiled)
       await graphs.releaseOutgrown()

@@ -1,6 +1,6 @@
 import { type AdapterBank, ownerOf } from '../bank/adapter-bank.ts'
 import type { PageRange, PageRegion } from '../bank/page-region.ts'
-import { chunkParts, GROUP_KINDS, type LinearGroup } from '../graph/linear-groups.ts'
+import { GROUP_KINDS, type LinearGroup } from '../graph/linear-groups.ts'
 import { PAGE_RANK } from '../graph/low-rank-pages.ts'
 import type { AdapterRun, Feeds } from './adapter-run.ts'
 import type { BankTables } from './bank-tables.ts'
@@ -18,7 +18,7 @@ export function pageFeeds({ bank, rows, tokens, least, tables }: AdapterRun): Fe
     const table = readers(read, tables.fromStart, least, tokens > 1)
     for (const [name, tensor] of Object.entries({
       ...tableFeeds(table, group),
-      ...sumFeeds(table, chunkParts(group).length, least),
+      ...sumFeeds(table, group.out / group.chunk, least),
     }))
       feeds[`${kind}.pages.${name}`] = tensor
     for (const each of bank.groupsOf(kind))
@@ -47,9 +47,8 @@ function pagesRead(
 function tableFeeds(table: Readers, group: LinearGroup): Feeds {
   const { tokens } = table
   const [pages, i, j] = placesOf(table)
-  const parts = chunkParts(group)
-  const chunks = parts.length
-  const feeds: Feeds = readerFeeds(table)
+  const chunks = group.out / group.chunk
+  const feeds: Feeds = readerFeeds(table, chunks > 1)
   const byChunk = (of: (at: number, chunk: number) => number): BigInt64Array => {
     const values = new BigInt64Array(tokens.length * chunks)
     let next = 0
@@ -58,11 +57,6 @@ function tableFeeds(table: Readers, group: LinearGroup): Feeds {
         for (let column = 0; column < j; column++) values[next++] = BigInt(of(row * j + column, c))
     return values
   }
-  if (group.parts.length > 1)
-    feeds['parts'] = longs(
-      byChunk((at, c) => at * group.parts.length + parts[c]!),
-      [pages, i, chunks, j],
-    )
   // Read only where every place is taken.
   feeds['put'] = longs(
     byChunk((at, c) => Math.max(0, tokens[at]!) * chunks + c),
@@ -78,14 +72,11 @@ function weightFeeds(
   range: PageRange,
 ): Feeds {
   const { key, chunk, parts, out } = group
-  const b = out === chunk ? [1, PAGE_RANK, chunk] : [1, out / chunk, PAGE_RANK, chunk]
+  const single = out === chunk
+  const a = single ? [group.in, PAGE_RANK] : [parts.length, group.in, PAGE_RANK]
+  const b = single ? [PAGE_RANK, chunk] : [out / chunk, PAGE_RANK, chunk]
   return {
-    [`${key}.A`]: tables.rows(region, `${key}.A`, range, [
-      range.count,
-      1,
-      group.in,
-      parts.length * PAGE_RANK,
-    ]),
-    [`${key}.B`]: tables.rows(region, `${key}.B`, range, [range.count, ...b]),
+    [`${key}.A`]: tables.rows(region, `${key}.A`, range, [range.count, 1, ...a]),
+    [`${key}.B`]: tables.rows(region, `${key}.B`, range, [range.count, 1, ...b]),
   }
 }

@@ -76,9 +76,13 @@ function rangeOf(read: number[][], fromStart: boolean, least: 0 | 1): PageRange 
 export const placesOf = ({ range, places, prompt }: Readers): [number, number, number] =>
   prompt ? [range.count, 1, places] : [range.count, places, 1]
 
-/** Tokens of the places, token 0 where one is free, and which are taken. */
-export function readerFeeds(table: Readers): Feeds {
-  const dims = placesOf(table)
+/**
+ * Tokens of the places, token 0 where one is free, and which are taken.
+ * @param byPart whether a dimension for the parts of a group stands before the last
+ */
+export function readerFeeds(table: Readers, byPart = false): Feeds {
+  const [pages, i, j] = placesOf(table)
+  const dims = byPart ? [pages, i, 1, j] : [pages, i, j]
   const { tokens } = table
   return {
     tokens: longs(
@@ -92,7 +96,7 @@ export function readerFeeds(table: Readers): Feeds {
   }
 }
 
-/** Which outputs [P*i*C*j, chunk] are summed for each row [tokens*C, chunk] that has any. */
+/** Which outputs [P*i*C*j, chunk] are summed, [K,U], for each of U rows [tokens*C, chunk] that have any. */
 export function sumFeeds(
   { range, places, prompt, byToken, summed }: Readers,
   chunks: number,
@@ -103,20 +107,20 @@ export function sumFeeds(
   const most = Math.max(range.count === 0 ? 0 : 1, ...tokens.map(([, own]) => own.length))
   // Nobody reads page 0: its outputs are zeros. Where nothing is summed the branch is off.
   if (tokens.length < least) tokens.push([0, []])
-  const sum = new BigInt64Array(tokens.length * chunks * most)
-  const put = new BigInt64Array(tokens.length * chunks)
+  const rows = tokens.length * chunks
+  const sum = new BigInt64Array(most * rows)
+  const put = new BigInt64Array(rows)
   for (const [u, [token, own]] of tokens.entries())
     for (let c = 0; c < chunks; c++) {
       put[u * chunks + c] = BigInt(token * chunks + c)
       for (const [k, at] of own.entries()) {
         const output = (Math.floor(at / j) * chunks + c) * j + (at % j)
-        sum[(u * chunks + c) * most + k] = BigInt(output)
+        sum[k * rows + u * chunks + c] = BigInt(output)
       }
     }
-  const rows = tokens.length * chunks
   return {
     summed: flags(Uint8Array.of(summed ? 1 : 0), []),
-    sum: longs(sum, [rows, most]),
+    sum: longs(sum, [most, rows]),
     put_sums: longs(put, [rows, 1]),
   }
 }
