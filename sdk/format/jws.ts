@@ -140,28 +140,38 @@ function parseJson(encoded: string, where: string): Record<string, Json> {
   return json
 }
 
+/** By what a key is, never by what it says its id is: a stranger's key may claim any. */
 async function findKey(kid: string, keys: readonly JsonWebKey[]): Promise<JsonWebKey> {
-  const declared = keys.find((key) => (key as { kid?: string }).kid === kid)
-  if (declared) return declared
-  for (const key of keys) {
-    const nameless = (key as { kid?: string }).kid === undefined
-    if (nameless && isSupported(key) && (await thumbprint(key)) === kid) return key
-  }
+  for (const key of keys) if (isSupported(key) && (await thumbprint(key)) === kid) return key
+  const claimed = keys.some((key) => (key as { kid?: string }).kid === kid)
   throw new GraftError(
     'ERR_KEY_UNKNOWN',
-    `the signature names key ${JSON.stringify(kid)}, which is not among the ${keys.length} trusted keys`,
+    claimed
+      ? `the signature names key ${JSON.stringify(kid)}, and the trusted key of that id has another thumbprint`
+      : `the signature names key ${JSON.stringify(kid)}, which is not among the ${keys.length} trusted keys`,
   )
 }
 
-interface Flattened {
+/** JWS flattened serialisation without an unprotected header (RFC 7515 section 7.2.2). */
+export interface Flattened {
   protected: string
   payload: string
   signature: string
 }
 
-async function verify(jws: Flattened, typ: JwsType, keys: readonly JsonWebKey[]) {
+const verify = async (jws: Flattened, typ: JwsType, keys: readonly JsonWebKey[]) =>
+  verifyFlattened(jws, typ, await findKey(parseHeader(jws.protected, typ).kid, keys))
+
+/**
+ * One signature, by the one key that the caller has chosen for it: whether `kid` names that key is the caller's to know.
+ * @throws ERR_SIGNATURE_INVALID
+ */
+export async function verifyFlattened(
+  jws: Flattened,
+  typ: JwsType,
+  jwk: JsonWebKey,
+): Promise<{ payload: Uint8Array; kid: string }> {
   const { alg, kid } = parseHeader(jws.protected, typ)
-  const jwk = await findKey(kid, keys)
   const { kty, crv } = ALGORITHMS[alg]
   if (jwk.kty !== kty || jwk.crv !== crv)
     throw invalid(expected(`key ${kid}`, `${kty} ${crv} for ${alg}`, `${jwk.kty} ${jwk.crv}`))

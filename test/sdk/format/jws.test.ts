@@ -141,6 +141,19 @@ describe('verifyEnvelope', () => {
       message: expect.stringContaining('typ must be'),
     }))
 
+  it('knows a key by its thumbprint: one that claims the id of another is no such key', async () => {
+    const thief = await jws.generateSigningKey()
+    const forged = await jws.signEnvelope(PAYLOAD, TYP, [{ ...thief, kid: ed.kid }])
+    const claimed = { ...thief.publicJwk, kid: ed.kid }
+    await expect(jws.verifyEnvelope(forged, TYP, [claimed])).rejects.toMatchObject({
+      code: 'ERR_KEY_UNKNOWN',
+      message: expect.stringContaining('another thumbprint'),
+    })
+    await expect(jws.verifyEnvelope(forged, TYP, [claimed, ed.publicJwk])).rejects.toMatchObject({
+      code: 'ERR_SIGNATURE_INVALID',
+    })
+  })
+
   it('says so when a signer is not among the trusted keys', () =>
     expect(jws.verifyEnvelope(envelope, TYP, [ed.publicJwk])).rejects.toMatchObject({
       code: 'ERR_KEY_UNKNOWN',
