@@ -91,6 +91,11 @@ export async function compileAdaLora(
     const scale = scaleText(config, (alpha > 0 ? alpha : rank) / (initial + RANK_EPSILON))
     operations.push({ op: 'low_rank', site, in: linear.in, out: linear.out, rank, scale, slots })
   }
+  if (modules.size > 0 && operations.length === 0)
+    throw new GraftError(
+      'ERR_ZERO_EFFECT',
+      `rank_pattern dropped every rank of all ${modules.size} modules; train with a larger target_r`,
+    )
   checkTargets(config, new Set(modules.keys()), targetCandidates(sites, modules.keys()))
   const extras = compileExtras(collector, sites, config, rest, readBias(config, 'lora_only'))
   return {

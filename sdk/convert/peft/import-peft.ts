@@ -17,7 +17,7 @@ import type { Detected, ImportBase, SourceFiles } from '../source-format.ts'
 import { compileAdaLora } from './adalora.ts'
 import { compileBoft } from './boft.ts'
 import { BOFT_KEYS, FOURIERFT_KEYS, LOHA_KEYS, LOKR_KEYS, OFT_KEYS } from './dense-keys.ts'
-import { replaceTensor, tokenRows } from './extra.ts'
+import { compileExtras, replaceTensor, tokenRows } from './extra.ts'
 import { compileFourierFt } from './fourierft.ts'
 import { compileIa3 } from './ia3.ts'
 import {
@@ -84,16 +84,24 @@ const TYPES: Record<string, { keys: KeyTable; compile: Compile }> = {
 function compileNorms(
   collector: Collector,
   keys: ReadonlyMap<string, string>,
-  _config: ConfigReader,
+  config: ConfigReader,
   sites: BaseSites,
 ): CompiledPart {
   const operations: Replace[] = []
+  const rest = new Map<string, string>()
   for (const [inner, key] of keys) {
     const [, path, param] = /^(.+)\.ln_tuning_layers\.(weight|bias)$/.exec(inner) ?? []
     if (path !== undefined && (param === 'weight' || param === 'bias'))
       operations.push(replaceTensor(collector, sites, key, path, param))
+    else rest.set(inner, key)
   }
-  return { family: 'ln', flags: [], operations, training: {} }
+  const extras = compileExtras(collector, sites, config, rest, 'none')
+  return {
+    family: 'ln',
+    flags: extras.flags,
+    operations: [...operations, ...extras.operations],
+    training: {},
+  }
 }
 
 /** Rows of embeddings; a tied head's are saved beside them. */

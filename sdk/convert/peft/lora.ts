@@ -2,7 +2,7 @@ import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
 import type { LowRank, Magnitude } from '@graft/sdk/format/operations.ts'
 import type { Collector, CompiledPart } from '../compiled.ts'
 import type { ConfigReader } from '../config-keys.ts'
-import { compileParameters, parametersOf, type Wrapper } from './experts.ts'
+import type { Wrapper } from './adapted-parameter.ts'
 import { compileExtras } from './extra.ts'
 import { checkInit } from './lora-init.ts'
 import {
@@ -15,6 +15,7 @@ import {
 } from './lora-modules.ts'
 import { readLora } from './lora-settings.ts'
 import { groupByModule } from './module-parts.ts'
+import { compileParameters, parametersOf } from './parameters.ts'
 import { checkTargets, targetCandidates } from './targets.ts'
 
 /** A module's path without the `base_layer` of each parameter that is wrapped around it. */
