@@ -1,7 +1,8 @@
 """
 Makes fixtures/ again: the cases of the conformance kit and their answers, in NumPy and other people's libraries only.
 
-    python3 -m venv venv && venv/bin/pip install numpy==2.4.6 safetensors==0.8.0 rfc8785==0.1.4 cryptography==50.0.2
+    python3 -m venv venv && venv/bin/pip install numpy==2.4.6 safetensors==0.8.0 rfc8785==0.1.4 cryptography==50.0.2 \
+        flatbuffers==25.12.19
     venv/bin/python make.py
 
 Deterministic: the same files byte for byte. Nothing here reads Graft's code; SPEC.md is what both follow.
@@ -22,6 +23,7 @@ if __name__ == "__main__":
     linear.low_rank()
     linear.stacks_and_kernels()
     linear.other_linear()
+    linear.several()
     linear.dense()
     blocks.bottlenecks()
     blocks.virtual_tokens()

@@ -106,6 +106,8 @@ def virtual_tokens() -> None:
     y = np.einsum("ht,htd->hd", weights, v)
     case("operation/prefix", "evaluate", {"y": rounded(y)}, **where, site=site, x=rounded(q), input="queries")
     case("verify/prefix", "verify", {"verified": True}, **where)
+    where = stored("prefix-first-position", *adapter([{**op, "firstPosition": 0}], tensors))
+    case("verify/prefix-first-position", "verify", {"verified": True}, **where)
     E = f32(2, HIDDEN)
     names, tensors = named(EMBEDDING, {"E": ("prompt.E", E)})
     op = {"op": "prompt", "site": EMBEDDING, "virtualTokens": 2, "hidden": HIDDEN, "slots": names}

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .adapters import evaluated, linear_of, named
+from .adapters import adapter, evaluated, linear_of, named, rounded, stored
 from .base import BASE, CONV, EMBEDDING, EXPERTS, HIDDEN, Q, VOCAB
-from .kit import f32, random, wide
+from .kit import case, f32, random, wide
 
 def low_rank() -> None:
     w, b = linear_of(Q)
@@ -92,6 +92,25 @@ def other_linear() -> None:
     table[[3, 9]] = value
     ids = np.array([[2, 3, 9]])
     evaluated("replace-rows", op, tensors, ids, table[ids[0]], None, input="tokens")
+
+
+def several() -> None:
+    """A replaced bias, factors of input and output and a low rank update, at one linear."""
+    w, _ = linear_of(Q)
+    x = f32(3, HIDDEN)
+    bias, into, out, A, B = f32(HIDDEN), f32(HIDDEN) + 1, f32(HIDDEN) + 1, f32(2, HIDDEN), f32(HIDDEN, 2)
+    tensors = {f"{Q}::{name}": t for name, t in [("full.b", bias), ("in.l", into), ("out.l", out), ("lora.A", A), ("lora.B", B)]}
+    linear = {"site": Q, "in": HIDDEN, "out": HIDDEN}
+    operations = [
+        {"op": "replace", "site": Q, "param": "bias", "shape": [HIDDEN], "slots": {"value": f"{Q}::full.b"}},
+        {"op": "scale", "site": Q, "side": "input", "size": HIDDEN, "slots": {"l": f"{Q}::in.l"}},
+        {"op": "scale", "site": Q, "side": "output", "size": HIDDEN, "slots": {"l": f"{Q}::out.l"}},
+        {"op": "low_rank", **linear, "rank": 2, "scale": "3", "slots": {"A": f"{Q}::lora.A", "B": f"{Q}::lora.B"}},
+    ]
+    a, b, i, o = wide(A, B, into, out)
+    y = o * ((x * i) @ w.T + bias) + 3 * (x @ a.T) @ b.T
+    where = stored("several", *adapter(operations, tensors))
+    case("operation/several-at-one-linear", "evaluate", {"y": rounded(y)}, **where, site=Q, x=rounded(x))
 
 
 def cayley(q: np.ndarray) -> np.ndarray:

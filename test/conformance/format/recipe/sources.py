@@ -13,7 +13,8 @@ from .adapters import linear_of, rounded
 from .base import BASE, DOWN, FFN, HEADS, HIDDEN, K, KV_HEADS, Q
 from .gguf import gguf
 from .kit import case, f32, file, sha256
-from .linear import cayley, block_diagonal, skew
+from .linear import block_diagonal, cayley, skew
+from .onnx_adapter import onnx_adapter
 
 PEFT = {"base_model_name_or_path": "kit", "inference_mode": True, "task_type": "CAUSAL_LM"}
 
@@ -126,3 +127,14 @@ def other_saves() -> None:
     }
     metadata = {"general.architecture": "llama", "general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": 6.0}
     imported("gguf-lora", "gguf", {"adapter.gguf": gguf(metadata, tensors)}, {Q: plus(Q, 3 * dQ), K: plus(K, 3 * dK)})
+
+    config = {
+        **{"fine_tune_type": "lora", "model": "kit", "num_layers": 1},
+        "lora_parameters": {"rank": 2, "scale": 1.5, "dropout": 0.0, "keys": ["self_attn.q_proj", "self_attn.k_proj"]},
+    }
+    turned = {f"{site}.lora_{part}": t.T.copy() for site, *both in [(Q, A, B), (K, a, b)] for part, t in zip("ab", both)}
+    files = {"adapter_config.json": json.dumps(config, indent=4).encode(), "adapters.safetensors": save(turned)}
+    imported("mlx-lora", "mlx", files, {Q: plus(Q, 1.5 * dQ), K: plus(K, 1.5 * dK)})
+
+    inputs = {f"{site}.lora_{part}.weight": t.T for site, *both in [(Q, A, B), (K, a, b)] for part, t in zip("AB", both)}
+    imported("onnx-lora", "onnx", {"adapter.onnx_adapter": onnx_adapter(inputs)}, {Q: plus(Q, dQ), K: plus(K, dK)})
