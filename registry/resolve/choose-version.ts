@@ -24,6 +24,8 @@ const MAX_REASONS = 20
 const otherBase = (row: VersionRow, base: Digest): string =>
   `is for base "${row.base.name}" (${row.base.digest}), not ${base}`
 
+const MERGED_ONLY = ' (it runs merged: start a runner with --merge request, auto or <MiB>)'
+
 /** Why this base and this runtime cannot serve it, or null. */
 function unfit(row: VersionRow, { base, operations }: Abilities): GraftError | null {
   if (base !== null && row.base.digest !== base)
@@ -32,7 +34,7 @@ function unfit(row: VersionRow, { base, operations }: Abilities): GraftError | n
   if (unknown.length > 0)
     return new GraftError(
       'ERR_OPERATION_UNSUPPORTED',
-      `needs ${unknown.join(', ')}, which the runtime does not support`,
+      `needs ${unknown.join(', ')}, which the runtime does not support${unknown.includes('dense') ? MERGED_ONLY : ''}`,
     )
   return null
 }

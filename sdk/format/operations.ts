@@ -137,7 +137,7 @@ export type Dense = { op: 'dense'; site: string; in: number; out: number } & Den
 export type Operation = LowRank | Magnitude | Scale | Bottleneck | Prefix | Prompt | Replace | Dense
 export type OperationKind = Operation['op']
 
-/** All facts about a kind that code outside its kernel needs. */
+/** All facts about a kind that code outside its kernel needs; for the kind that an operation is run as, ask kindToRun. */
 export const OPERATIONS = {
   low_rank: { composable: true, batched: true },
   magnitude: { composable: true, batched: true },
