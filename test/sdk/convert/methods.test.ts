@@ -1,5 +1,5 @@
-import { readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { globSync, readFileSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { importAdapter } from '@graft/convert/import-adapter.ts'
 import { manifestBytes, parseManifest } from '@graft/sdk/format/parse-manifest.ts'
 import { describe, expect, it } from 'vitest'
@@ -89,6 +89,36 @@ async function imported(save: string, base: string) {
   const made = { ...(await baseAt(at(base), 'fixture')), config }
   return importAdapter({ files, base: made, name: '@acme/fixture', version: '1.0.0' })
 }
+
+/** Every base and every save among the fixtures of all tools, the bases of a folder of fixtures for all its saves. */
+function everySave(): [save: string, bases: string[]][] {
+  const found = (pattern: string) =>
+    globSync(pattern, { cwd: import.meta.dirname }).map((path) => path.replaceAll('\\', '/'))
+  const bases = found('**/fixtures/**/base*/**/config.json').map((path) => dirname(path))
+  const folders = found('**/fixtures/**/*.safetensors')
+    .filter((path) => !/expected|golden|\/base/.test(path))
+    .map((path) => dirname(path))
+  const files = found('**/fixtures/**/*.{gguf,onnx_adapter}')
+  return [...new Set(folders), ...files].sort().map((save) => {
+    const root = /^(.*?fixtures)\//.exec(save)![1]!
+    return [save, bases.filter((base) => base.startsWith(`${root}/`))]
+  })
+}
+
+describe('the schema of a manifest', () => {
+  it('accepts what is imported of every save that can be imported', async () => {
+    let valid = 0
+    for (const [save, bases] of everySave())
+      for (const base of bases) {
+        const made = await imported(save, base).catch(() => null)
+        if (made === null) continue
+        expect(schema.safeParse(made.manifest).error, `${save} on ${base}`).toBeUndefined()
+        valid++
+        break
+      }
+    expect(valid).toBeGreaterThan(120)
+  })
+})
 
 describe('the methods of SPEC.md', () => {
   it('are those that have a test here', () => {
