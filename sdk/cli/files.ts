@@ -1,5 +1,16 @@
-import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import {
+  type FileHandle,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { type ByteSource, chunksOf } from '@graft/sdk/format/byte-source.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 
 /** What a training folder may hold beside the adapter (optimizer states) is far larger than what an import reads. */
@@ -37,6 +48,69 @@ export const isFolder = (path: string): Promise<boolean> =>
     () => false,
   )
 
+/** A file read by ranges: opened at the first read, closed with `close`. */
+function fileSource(path: string, size: number): ByteSource & { close(): Promise<void> } {
+  let handle: Promise<FileHandle> | null = null
+  return {
+    size,
+    async read(begin, end) {
+      handle ??= open(path, 'r')
+      try {
+        const file = await handle
+        const bytes = new Uint8Array(Math.max(0, Math.min(end, size) - begin))
+        let at = 0
+        while (at < bytes.length) {
+          const { bytesRead } = await file.read(bytes, at, bytes.length - at, begin + at)
+          if (bytesRead === 0) break
+          at += bytesRead
+        }
+        return bytes.subarray(0, at)
+      } catch (cause) {
+        throw unreadable(path, cause)
+      }
+    },
+    close: async () => handle?.then((file) => file.close()).catch(() => {}),
+  }
+}
+
+/** Files of a folder or a file by itself, read by ranges while it is open. */
+export interface OpenInput extends AsyncDisposable {
+  files: Map<string, ByteSource>
+}
+
+/**
+ * The regular files of a folder, not of those below it, or one file. Nothing is read yet.
+ * @throws ERR_REQUEST_INVALID
+ */
+export async function openInput(path: string): Promise<OpenInput> {
+  const entry = await stat(path).catch((cause) => {
+    if (isMissing(cause))
+      throw new GraftError(
+        'ERR_REQUEST_INVALID',
+        `there is no ${path}; give a folder or a file that a training tool saved`,
+      )
+    throw unreadable(path, cause)
+  })
+  const names = entry.isDirectory()
+    ? (await readdir(path, { withFileTypes: true }))
+        .filter((item) => item.isFile() && !item.name.startsWith('.'))
+        .map(({ name }) => name)
+    : [basename(path)]
+  const folder = entry.isDirectory() ? path : dirname(path)
+  const sources = await Promise.all(
+    names.sort().map(async (name) => {
+      const file = join(folder, name)
+      return [name, fileSource(file, (await stat(file)).size)] as const
+    }),
+  )
+  return {
+    files: new Map(sources),
+    async [Symbol.asyncDispose]() {
+      for (const [, source] of sources) await source.close()
+    },
+  }
+}
+
 /** The regular files of a folder, not of those below it: checkpoints of a training stay where they are. */
 export async function readFolder(folder: string): Promise<Map<string, Uint8Array>> {
   if (!(await isFolder(folder)))
@@ -54,14 +128,15 @@ export async function readFolder(folder: string): Promise<Map<string, Uint8Array
 /** Whole or not at all, also after a crash: a new file beside it, synced, then renamed. */
 export async function writeFileAtomically(
   path: string,
-  bytes: string | Uint8Array,
+  bytes: string | Uint8Array | ByteSource,
   mode = 0o644,
 ): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: mode === 0o600 ? 0o700 : 0o755 })
   const temporary = `${path}.${process.pid}.tmp`
   const file = await open(temporary, 'w', mode)
   try {
-    await file.writeFile(bytes)
+    if (typeof bytes === 'string' || bytes instanceof Uint8Array) await file.writeFile(bytes)
+    else for await (const chunk of chunksOf(bytes)) await file.writeFile(chunk)
     await file.sync()
   } finally {
     await file.close()
@@ -75,7 +150,7 @@ export async function writeFileAtomically(
  */
 export async function writeFolderAtomically(
   folder: string,
-  files: ReadonlyMap<string, Uint8Array>,
+  files: ReadonlyMap<string, Uint8Array | ByteSource>,
   replace = false,
 ): Promise<void> {
   const target = resolve(folder)
@@ -89,7 +164,7 @@ export async function writeFolderAtomically(
         throw unreadable(target, cause)
       throw new GraftError(
         'ERR_REQUEST_INVALID',
-        `${target} is there already and holds something else; give another -o, or --force`,
+        `${target} is there already and holds something else; give another folder with -o, or --force`,
         { cause },
       )
     })

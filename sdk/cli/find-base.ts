@@ -9,15 +9,15 @@ import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
  */
 export async function findBase(
   registry: RegistryClient,
-  files: ReadonlyMap<string, Uint8Array>,
+  config: Uint8Array | null,
   wanted: string | undefined,
 ): Promise<BaseRecord> {
   if (wanted && isDigest(wanted)) return registry.base(wanted)
-  const name = wanted ?? nameInConfig(files)
+  const name = wanted ?? nameInConfig(config)
   if (name === null)
     throw new GraftError(
       'ERR_BASE_UNKNOWN',
-      `the folder does not name its base: say which with --base <digest or name>${await known(registry)}`,
+      `the adapter does not name its base: say which with --base <digest, name or folder>${await known(registry)}`,
     )
   const found = await registry.bases(name)
   if (found.length === 1) return registry.base(found[0]!.digest)
@@ -26,7 +26,7 @@ export async function findBase(
     'ERR_BASE_UNKNOWN',
     found.length > 1
       ? `${found.length} bases are called "${name}": say which with --base <digest>${which}`
-      : `no base is called "${name}" at ${registry.url}: say which with --base <digest or name>${await known(registry)}`,
+      : `no base is called "${name}" at ${registry.url}: say which with --base <digest, name or folder>${await known(registry)}`,
   )
 }
 
@@ -37,13 +37,12 @@ async function known(registry: RegistryClient): Promise<string> {
     : '; it knows no base yet'
 }
 
-/** Last part of PEFT's `base_model_name_or_path` or AdapterHub's `model_name`. */
-function nameInConfig(files: ReadonlyMap<string, Uint8Array>): string | null {
-  const bytes = files.get('adapter_config.json')
+/** Last part of PEFT's `base_model_name_or_path`, AdapterHub's `model_name` or MLX' `model`. */
+function nameInConfig(bytes: Uint8Array | null): string | null {
   if (!bytes) return null
   try {
     const config = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>
-    const path = config['base_model_name_or_path'] ?? config['model_name']
+    const path = config['base_model_name_or_path'] ?? config['model_name'] ?? config['model']
     const name = typeof path === 'string' ? path.split(/[\\/]/).filter(Boolean).at(-1) : undefined
     return name ?? null
   } catch {

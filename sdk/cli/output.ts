@@ -7,6 +7,8 @@ export interface Output {
   readonly live: boolean
   /** Columns of the terminal, 80 when there is none. */
   readonly columns: number
+  /** Columns that a table must fit into; null where stdout is no terminal and nothing is shortened. */
+  readonly width: number | null
   /** The one result of a command: an object with --json, else what `human` says. */
   result(value: object, human: () => string): void
   /** Part of a result that comes bit by bit; nothing with --json. */
@@ -38,6 +40,7 @@ export function createOutput(
     json,
     live,
     columns: stdout.columns ?? 80,
+    width: stdout.isTTY === true ? (stdout.columns ?? 80) : null,
     result(value, human) {
       clear()
       stdout.write(json ? `${JSON.stringify(value)}\n` : human())

@@ -1,3 +1,4 @@
+import { CAST_DTYPES } from '@graft/convert/cast-dtype.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import {
@@ -7,8 +8,9 @@ import {
   type TokenFlags,
   whoamiCommand,
 } from './commands/account.ts'
+import { type ConvertFlags, convertCommand, TARGETS } from './commands/convert.ts'
 import { type ExportSignatureFlags, exportSignatureCommand } from './commands/export-signature.ts'
-import { inspectCommand } from './commands/inspect.ts'
+import { type InspectFlags, inspectCommand } from './commands/inspect.ts'
 import { generateKeyCommand, listKeysCommand } from './commands/keys.ts'
 import { createUserCommand, topUpCommand } from './commands/operator.ts'
 import { type PublishFlags, publishCommand } from './commands/publish.ts'
@@ -64,7 +66,10 @@ export function createProgram(
     .description("import a training tool's folder, sign it and publish it")
     .requiredOption('--name <@scope/name>', 'package')
     .requiredOption('--version <x.y.z>', 'version')
-    .option('--base <digest or name>', 'base model (default: the name in the config)')
+    .option(
+      '--base <which>',
+      'digest, name or folder of the base (default: the name in the config)',
+    )
     .option('--goldens <file>', 'logits that runners must reproduce')
     .option('--private', 'only your organisation may pull and call it')
     .option('--tag <tag>', 'dist-tag, may be repeated (default: latest)', collect)
@@ -101,10 +106,30 @@ export function createProgram(
     .option('--signer <kid>', 'one of these keys must have signed', collect)
     .action(run<[string, { signer?: string[] }]>(verifyCommand))
   program
-    .command('inspect <dir>')
-    .description('what a folder holds, without publishing')
-    .option('--base <digest or name>', 'base model (default: the name in the config)')
-    .action(run<[string, { base?: string }]>(inspectCommand))
+    .command('inspect <path>')
+    .description('what a folder or file holds, what it proves and whether it fits a base')
+    .option(
+      '--base <which>',
+      'digest, name or folder of the base (default: the name in the config)',
+    )
+    .option('--base-config <file>', "the base's config.json, where --base has none")
+    .option('--tensors', 'list every tensor with its module')
+    .action(run<[string, InspectFlags]>(inspectCommand))
+  program
+    .command('convert <path>')
+    .description("an adapter in another tool's format, with every loss told")
+    .addOption(new Option('--to <format>', 'target').choices(TARGETS).makeOptionMandatory())
+    .option('-o, --out <dir>', 'folder (default: <path>-<format>)')
+    .option('--force', 'replace the folder')
+    .option(
+      '--base <which>',
+      'digest, name or folder of the base (default: the name in the config)',
+    )
+    .option('--base-config <file>', "the base's config.json, where --base has none")
+    .addOption(
+      new Option('--dtype <dtype>', 'round every weight').choices(Object.keys(CAST_DTYPES)),
+    )
+    .action(run<[string, ConvertFlags]>(convertCommand))
   program
     .command('export-signature <dir>')
     .description('sign a folder again, in a form that other tools verify')

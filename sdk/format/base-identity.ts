@@ -24,8 +24,11 @@ export interface BaseFiles {
   name: string
   configJson: Uint8Array
   tokenizerJson: Uint8Array | null
-  /** Each safetensors file: its digest and its first 8 + N bytes (or all of it). */
-  files: { path: string; size: number; sha256: Digest; header: Uint8Array }[]
+  /**
+   * Each safetensors file: its digest and its first 8 + N bytes (or all of it). `prefix` goes before its tensors' names:
+   * the component of a diffusers pipeline.
+   */
+  files: { path: string; size: number; sha256: Digest; header: Uint8Array; prefix?: string }[]
 }
 
 const invalid = (message: string): GraftError => new GraftError('ERR_CHECKPOINT_INVALID', message)
@@ -76,7 +79,9 @@ export async function describeBase(base: BaseFiles): Promise<BaseDescription> {
   if (base.files.length === 0) throw invalid(`base ${base.name} has no safetensors file`)
   const tensors = new Map<string, BaseTensor>()
   for (const file of base.files)
-    for (const { name, dtype, shape } of parseSafetensorsHeader(file.header, file.size).tensors) {
+    for (const entry of parseSafetensorsHeader(file.header, file.size).tensors) {
+      const { dtype, shape } = entry
+      const name = (file.prefix ?? '') + entry.name
       if (tensors.has(name))
         throw invalid(`tensor ${name} stands in two files of base ${base.name}`)
       tensors.set(name, { name, dtype, shape })

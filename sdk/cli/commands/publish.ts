@@ -3,9 +3,9 @@ import { signEnvelope } from '@graft/sdk/format/jws.ts'
 import { JWS_TYPES, type Manifest } from '@graft/sdk/format/manifest.ts'
 import { manifestDigest } from '@graft/sdk/format/parse-manifest.ts'
 import { goldensStatement, statementBytes } from '@graft/sdk/format/statements.ts'
+import { chooseBase } from '../choose-base.ts'
 import { type CliContext, registryOf, requireToken } from '../context.ts'
 import { readFolder } from '../files.ts'
-import { findBase } from '../find-base.ts'
 import { openKey } from '../key-files.ts'
 import { createBar } from '../progress.ts'
 import { readGoldens } from '../read-goldens.ts'
@@ -34,7 +34,7 @@ export async function publishCommand(
   const key = await openKey(context.config.home, flags.key)
   const registry = registryOf(context)
   const files = await readFolder(folder)
-  const base = await findBase(registry, files, flags.base)
+  const base = await chooseBase(context, flags, files.get('adapter_config.json') ?? null)
   const { manifest, safetensors, report } = await importAdapter({
     files,
     base,
