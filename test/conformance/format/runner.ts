@@ -3,6 +3,7 @@
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { openAdapter } from '@graft/convert/export-adapter.ts'
 import { describeBase } from '@graft/sdk/format/base-identity.ts'
 import { decodeBase64, encodeBase64 } from '@graft/sdk/format/base64url.ts'
 import { heldBytes } from '@graft/sdk/format/byte-source.ts'
@@ -16,6 +17,7 @@ import { thumbprint, verifyEnvelope } from '@graft/sdk/format/jws.ts'
 import { ociBytes, ociManifest, ociReferrer } from '@graft/sdk/format/oci.ts'
 import { manifestDigest, parseManifest } from '@graft/sdk/format/parse-manifest.ts'
 import { parseModelReference } from '@graft/sdk/format/parse-reference.ts'
+import { adapterProofs } from '@graft/sdk/format/proofs.ts'
 import {
   parseSafetensorsHeader,
   readSafetensors,
@@ -93,6 +95,14 @@ const KINDS: Record<string, (kit: Kit, given: Case) => Answer | Promise<Answer>>
     const { tensors } = readSafetensors(kit.read(weights))
     const values = (name: string) => toNumbers(tensors.get(name)!.dtype, tensors.get(name)!.data)
     return { norms: Object.fromEntries(operations.map((op) => [op.site, deltaNorm(op, values)])) }
+  },
+  async fingerprint(kit, { manifest, weights }) {
+    const adapter = await openAdapter(
+      parseManifest(kit.read(manifest)),
+      heldBytes(kit.read(weights)),
+    )
+    const { fingerprint } = await adapterProofs(adapter.manifest, adapter.tensors)
+    return { probes: fingerprint.replace('g1:', '').split(',').map(Number) }
   },
   evaluate,
   thumbprint: async (_, { jwk }) => ({ kid: await thumbprint(jwk) }),

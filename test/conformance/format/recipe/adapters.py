@@ -5,6 +5,7 @@ import rfc8785
 from safetensors.numpy import save
 
 from .base import BASE, IDENTITY
+from .fingerprint import fingerprint
 from .kit import case, file, sha256
 
 DTYPES = {"float32": "F32", "float16": "F16", "float64": "F64", "int64": "I64", "int32": "I32"}
@@ -58,6 +59,9 @@ def evaluated(id: str, operation: dict, tensors: dict[str, np.ndarray], x: np.nd
     case(f"operation/{id}", "evaluate", {"y": rounded(y)}, **where, site=site, x=rounded(x), **given)
     case(f"norm/{id}", "norms", {"norms": {site: None if norm is None else float(f"{norm:.9g}")}}, **where)
     case(f"verify/{id}", "verify", {"verified": True}, **where)
+    if operation["op"] != "dense":
+        probes = [float(f"{v:.6g}") for v in fingerprint([operation], tensors)]
+        case(f"fingerprint/{id}", "fingerprint", {"probes": probes}, **where)
 
 
 def named(site: str, slots: dict[str, tuple[str, np.ndarray]]) -> tuple[dict[str, str], dict[str, np.ndarray]]:
