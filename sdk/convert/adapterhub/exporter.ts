@@ -1,8 +1,8 @@
-import { GraftError } from '@graft/sdk/format/errors.ts'
 import { safetensorsSource } from '@graft/sdk/format/safetensors-source.ts'
 import type { Exporter } from '../exporter.ts'
 import { rebuildSafetensors, restoreTensors } from '../restore.ts'
-import { ADAPTERHUB_FILES } from './format.ts'
+import { exportAdapterHub } from './export-adapterhub.ts'
+import { ADAPTERHUB_FILES } from './files.ts'
 import { HEAD_FILES } from './head.ts'
 
 export const ADAPTERHUB_EXPORTER: Exporter = {
@@ -14,10 +14,5 @@ export const ADAPTERHUB_EXPORTER: Exporter = {
     if (head.size > 0) files.set(HEAD_FILES.weights, safetensorsSource(head))
     return files
   },
-  async export({ manifest }) {
-    throw new GraftError(
-      'ERR_METHOD_UNSUPPORTED',
-      `an adapter of origin ${manifest.origin?.format ?? 'none'} cannot be exported to AdapterHub yet`,
-    )
-  },
+  export: exportAdapterHub,
 }

@@ -1,14 +1,10 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import { detectByConfig } from '../config-file.ts'
 import type { Detected, OpenedFiles, SourceFormat } from '../source-format.ts'
+import { ADAPTERHUB_FILES } from './files.ts'
 import { HEAD_FILES } from './head.ts'
 import { importAdapterHub } from './import-adapterhub.ts'
 import { INTERFACE_FILE } from './interface.ts'
-
-export const ADAPTERHUB_FILES = {
-  config: 'adapter_config.json',
-  weights: 'adapter.safetensors',
-} as const
 
 const FUSION = 'adapter_fusion_config.json'
 
