@@ -2,7 +2,7 @@ import type { Bottleneck, LowRank, Magnitude, Scale } from '@graft/sdk/format/op
 import { describe, expect, it } from 'vitest'
 import { tensorsOf, type Values } from '../fixtures.ts'
 import { applyBottleneck, applyLinear, gateOver, multiply, rows } from '../reference-maths.ts'
-import { expectedOf, importFixture, READ } from './fixtures.ts'
+import { baseOf, expectedOf, importFixture, READ } from './fixtures.ts'
 
 /*
  * expected.safetensors holds what the library's own modules answer: x, y, W, b of linears, h, x, y and the block's norm of
@@ -195,5 +195,20 @@ describe('what AdapterHub computes', () => {
     // adapter-transformers, the predecessor, and configs that say nothing: loaded as they are.
     expect(await scaleOf('3.2.1')).toBe('2')
     expect(await scaleOf(undefined)).toBe('2')
+  })
+
+  it('finds the blocks of a base that was saved by an inner or an outer class', async () => {
+    const renamed = async (name: string, from: RegExp, to: string) => {
+      const base = await baseOf(name)
+      const tensors = base.tensors.map((one) => ({ ...one, name: one.name.replace(from, to) }))
+      const { manifest } = await importFixture(name, () => {}, { ...base, tensors })
+      return manifest.operations[0]!.site
+    }
+    expect(await renamed('llama-ia3', /^model\./, '')).toBe('layers.0.self_attn.k_proj')
+    expect(await renamed('bert-lora', /^bert\./, '')).toBe('encoder.layer.0.attention.self.query')
+    expect(await renamed('gpt2-seq-bn', /^transformer\./, '')).toBe('h.0')
+    await expect(renamed('llama-ia3', /^model\./, 'decoder.')).rejects.toMatchObject({
+      code: 'ERR_ARCHITECTURE_UNSUPPORTED',
+    })
   })
 })
