@@ -82,11 +82,14 @@ export async function exportKohya(
     ss_network_dim: dim === null ? 'Dynamic' : `${dim}`,
     ss_network_alpha: alpha === null ? 'Dynamic' : `${alpha}`,
   }
-  const notes =
-    alpha === null && updates.some(({ site }) => /attn\d\.to_/.test(site))
-      ? [
-          'modules have different alphas: diffusers (seen in 0.39) gives attention projections the most common one; sd-scripts, LyCORIS and ComfyUI read each',
-        ]
-      : []
+  const notes: string[] = []
+  if (updates.some(({ op }) => op === 'magnitude'))
+    notes.push(
+      'dora_scale is read by LyCORIS and ComfyUI; diffusers and networks.lora of sd-scripts leave it out',
+    )
+  if (alpha === null && updates.some(({ site }) => /attn\d\.to_/.test(site)))
+    notes.push(
+      'modules have different alphas: diffusers (seen in 0.39) gives attention projections the most common one; sd-scripts, LyCORIS and ComfyUI read each',
+    )
   return { files: new Map([[fileName, safetensorsSource(out, metadata)]]), losses, notes }
 }
