@@ -1,10 +1,11 @@
 import { type BaseSites, createBaseSites, type LinearSite } from '@graft/sdk/format/base-sites.ts'
 import { encodeBase64 } from '@graft/sdk/format/base64url.ts'
+import { type ByteSource, readAll, readRange } from '@graft/sdk/format/byte-source.ts'
 import { isDecimal, toDecimal } from '@graft/sdk/format/decimal.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { LiteralTensor } from '@graft/sdk/format/manifest.ts'
 import type { LowRank } from '@graft/sdk/format/operations.ts'
-import { readTensor, type TensorSource } from '@graft/sdk/format/tensor-source.ts'
+import type { TensorSource } from '@graft/sdk/format/tensor-source.ts'
 import { blockTransform, cutBlock } from '../blocks.ts'
 import { type Collector, type Compiled, createCollector, resolveSite } from '../compiled.ts'
 import type { Detected, ImportBase, SourceFiles } from '../source-format.ts'
@@ -13,6 +14,8 @@ import type { Architecture } from './architectures.ts'
 import { alphaOf, architectureKey, checkIsAdapter, checkKeys } from './metadata-keys.ts'
 import { architectureNamed, explainTensor, pathOf, type Role } from './names.ts'
 import { checkPadding, readGgufHeader, tensorOf } from './open-gguf.ts'
+import { strayBlocks, strayKey } from './q8-0.ts'
+import type { GgufHeader } from './read-header.ts'
 import { fileToCheckpoint, headsAt } from './row-order.ts'
 
 const PART = /^(.+)\.lora_([ab])$/
@@ -118,10 +121,58 @@ function compileModule(
   return { op: 'low_rank', site, in: inside, out, rank, scale, slots: { A, B } }
 }
 
-async function literal(collector: Collector, key: string): Promise<LiteralTensor> {
-  const { dtype, shape, data } = await readTensor(collector.use(key))
-  if (shape.length === 1) return { key, dtype, shape, data: encodeBase64(data) }
-  throw new GraftError('ERR_TENSOR_SHAPE', `GGUF: ${expected(key, 'a norm of one axis', shape)}`)
+/** Norms do nothing and are kept in the manifest: what they may weigh together. */
+const MAX_NORM_BYTES = 1024 * 1024
+
+/** @throws ERR_TENSOR_SHAPE, ERR_METHOD_UNSUPPORTED */
+async function normLiterals(collector: Collector): Promise<LiteralTensor[]> {
+  const literals: LiteralTensor[] = []
+  let total = 0
+  for (const key of collector.keys) {
+    if (!NORM.test(key)) continue
+    const { dtype, shape, data } = collector.use(key)
+    if (shape.length !== 1)
+      throw new GraftError(
+        'ERR_TENSOR_SHAPE',
+        `GGUF: ${expected(key, 'a norm of one axis', shape)}`,
+      )
+    total += data.size
+    if (total > MAX_NORM_BYTES)
+      throw new GraftError(
+        'ERR_METHOD_UNSUPPORTED',
+        `GGUF: its norms, of which ${key} is one, take more than ${MAX_NORM_BYTES} bytes and llama.cpp does not apply them; convert the adapter again without them`,
+      )
+    literals.push({ key, dtype, shape, data: encodeBase64(await readAll(data)) })
+  }
+  return literals
+}
+
+/** Beyond this the blocks are another quantiser's, and keeping them beside their values would double the adapter. */
+const MAX_STRAY_BYTES = 64 * 1024
+
+/** Q8_0 blocks that their values do not lead back to. @throws ERR_METHOD_UNSUPPORTED for more than a few */
+async function strayLiterals(source: ByteSource, header: GgufHeader): Promise<LiteralTensor[]> {
+  const literals: LiteralTensor[] = []
+  let total = 0
+  for (const { name, type, begin, end } of header.tensors) {
+    if (type.name !== 'Q8_0') continue
+    const { dataStart } = header
+    const rows = strayBlocks(await readRange(source, dataStart + begin, dataStart + end))
+    if (rows.length === 0) continue
+    total += rows.length
+    if (total > MAX_STRAY_BYTES)
+      throw new GraftError(
+        'ERR_METHOD_UNSUPPORTED',
+        `GGUF: ${expected(`tensor ${name}`, "quantised as llama.cpp's own converter does it", 'other blocks')}; convert the adapter again with --outtype f32`,
+      )
+    literals.push({
+      key: strayKey(name),
+      dtype: 'U8',
+      shape: [rows.length],
+      data: encodeBase64(rows),
+    })
+  }
+  return literals
 }
 
 /**
@@ -152,16 +203,17 @@ export async function importGguf(
     const heads = architecture.turnsRows ? headsAt(tensor, base.config) : null
     return compileModule(collector, tensor, siteAt(sites, architecture, tensor), heads, alpha)
   })
-  const literals: LiteralTensor[] = []
-  for (const key of collector.keys) if (NORM.test(key)) literals.push(await literal(collector, key))
+  const literals = await normLiterals(collector)
   collector.assertAllTaken('')
+  const norms = literals.length
+  literals.push(...(await strayLiterals(source, header)))
   const end = header.dataStart + (header.tensors.at(-1)?.end ?? 0)
   const unpadded = source.size === end && end % header.alignment !== 0
   return {
     family: 'lora',
     flags: [
       ...(alpha === 0 ? ['no_alpha'] : []),
-      ...(literals.length > 0 ? ['norms_not_applied'] : []),
+      ...(norms > 0 ? ['norms_not_applied'] : []),
       ...(header.tensors.some(({ type }) => type.name === 'Q8_0') ? ['dequantised'] : []),
     ],
     operations,

@@ -51,3 +51,41 @@ export function quantiseQ8(values: Float32Array): Uint8Array<ArrayBuffer> {
   }
   return out
 }
+
+/** A row of what `strayBlocks` gives: the block's number, u32, and its bytes. */
+const ROW_BYTES = 4 + BYTES
+
+/**
+ * The blocks that quantiseQ8 would not give back: written by another quantiser, or with a scale too small for f16, which is
+ * stored as 0 beside bytes that mean nothing. U8 [blocks, 38].
+ */
+export function strayBlocks(blocks: Uint8Array): Uint8Array<ArrayBuffer> {
+  const again = quantiseQ8(dequantiseQ8(blocks))
+  const stray: number[] = []
+  for (let b = 0; b < blocks.length / BYTES; b++)
+    for (let i = b * BYTES; i < (b + 1) * BYTES; i++)
+      if (blocks[i] !== again[i]) {
+        stray.push(b)
+        break
+      }
+  const rows = new Uint8Array(stray.length * ROW_BYTES)
+  for (const [i, b] of stray.entries()) {
+    new DataView(rows.buffer).setUint32(i * ROW_BYTES, b, true)
+    rows.set(blocks.subarray(b * BYTES, (b + 1) * BYTES), i * ROW_BYTES + 4)
+  }
+  return rows
+}
+
+/** Puts them back. @returns false when a row names no block */
+export function putStrayBlocks(blocks: Uint8Array, rows: Uint8Array): boolean {
+  const view = new DataView(rows.buffer, rows.byteOffset, rows.length)
+  for (let at = 0; at + ROW_BYTES <= rows.length; at += ROW_BYTES) {
+    const begin = view.getUint32(at, true) * BYTES
+    if (begin + BYTES > blocks.length) return false
+    blocks.set(rows.subarray(at + 4, at + ROW_BYTES), begin)
+  }
+  return rows.length % ROW_BYTES === 0
+}
+
+/** Name of the literal that keeps a tensor's stray blocks; no tensor of an adapter ends so. */
+export const strayKey = (tensor: string): string => `${tensor}.stray_blocks`

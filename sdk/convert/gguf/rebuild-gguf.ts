@@ -6,25 +6,33 @@ import { derivedTensor, readTensor, type TensorSource } from '@graft/sdk/format/
 import type { OpenAdapter } from '../exporter.ts'
 import { joinSources } from '../join-sources.ts'
 import { restoreTensors } from '../restore.ts'
-import { quantiseQ8 } from './q8-0.ts'
+import { putStrayBlocks, quantiseQ8, strayKey } from './q8-0.ts'
 import { type GgufTensor, padded, parseGgufHeader } from './read-header.ts'
 
+const damaged = (where: string, what: string, got: unknown): GraftError =>
+  new GraftError('ERR_MANIFEST_INVALID', expected(where, what, got))
+
 /** A tensor's bytes as the file's header says that they are stored. */
-function stored({ name, type, shape, begin, end }: GgufTensor, tensor: TensorSource | undefined) {
+function stored(
+  { name, type, shape, begin, end }: GgufTensor,
+  restored: ReadonlyMap<string, TensorSource>,
+): ByteSource {
+  const tensor = restored.get(name)
   const quantised = type.name === 'Q8_0'
   if (tensor?.dtype !== (quantised ? 'F32' : type.name) || tensor.shape.join() !== shape.join())
-    throw new GraftError(
-      'ERR_MANIFEST_INVALID',
-      expected(
-        `origin.header: ${name}`,
-        `${type.name} [${shape}] among the tensors`,
-        tensor?.shape,
-      ),
+    throw damaged(
+      `origin.header: ${name}`,
+      `${type.name} [${shape}] among the tensors`,
+      tensor?.shape,
     )
   if (!quantised) return tensor.data
-  return derivedTensor('Q8_0', shape, end - begin, async () => {
+  const stray = restored.get(strayKey(name))
+  return derivedTensor(type.name, shape, end - begin, async () => {
     const { dtype, data } = await readTensor(tensor)
-    return quantiseQ8(toFloat32(dtype, data))
+    const blocks = quantiseQ8(toFloat32(dtype, data))
+    if (stray !== undefined && !putStrayBlocks(blocks, (await readTensor(stray)).data))
+      throw damaged(`origin.literals: ${strayKey(name)}`, 'blocks of its tensor', stray.shape)
+    return blocks
   }).data
 }
 
@@ -37,7 +45,7 @@ export function rebuildGguf({ manifest: { origin }, tensors }: OpenAdapter): Byt
   const parsed = parseGgufHeader(header, null)
   const parts: (ByteSource | Uint8Array)[] = [header]
   for (const tensor of parsed.tensors) {
-    parts.push(stored(tensor, restored.get(tensor.name)))
+    parts.push(stored(tensor, restored))
     const last = tensor === parsed.tensors.at(-1)
     if (!(last && origin.metadata['end'] === 'unpadded'))
       parts.push(new Uint8Array(padded(tensor.end, parsed.alignment) - tensor.end))

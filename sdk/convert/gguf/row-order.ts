@@ -10,7 +10,7 @@ export function headsAt(tensor: string, config: ConfigObject | undefined): numbe
   if (config === undefined)
     throw new GraftError(
       'ERR_REQUEST_INVALID',
-      `llama.cpp stores the rows of ${tensor} in another order, which the base's head counts tell: give the base's config.json (--base with the base's folder)`,
+      `llama.cpp stores the rows of ${tensor} in another order, which the base's head counts tell: give the base's config.json (--base-config, or --base with the base's own folder)`,
     )
   const heads = config['num_attention_heads']
   const count = name === 'attn_q' ? heads : (config['num_key_value_heads'] ?? heads)

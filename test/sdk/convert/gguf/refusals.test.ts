@@ -445,6 +445,24 @@ describe('a GGUF that means something else', () => {
   })
 })
 
+describe('norms of mergekit', () => {
+  it.each([
+    ['with two axes', { ne: [32, 2], data: floats(64) }, 'ERR_TENSOR_SHAPE', /a norm of one axis/],
+    [
+      'of more than a megabyte',
+      { ne: [2 ** 18 + 1], data: new Uint8Array(2 ** 20 + 4) },
+      'ERR_METHOD_UNSUPPORTED',
+      /llama.cpp does not apply them/,
+    ],
+  ] as const)('%s are refused', async (_, norm, code, message) => {
+    const tensors = [...Q, { name: 'blk.0.ffn_norm.weight', ne: [...norm.ne], data: norm.data }]
+    await expect(importAdapterOf(gguf({ tensors }))).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    })
+  })
+})
+
 describe('a GGUF that is read', () => {
   it('without alpha, or with an alpha of 0, is not scaled, as in llama.cpp', async () => {
     for (const file of [

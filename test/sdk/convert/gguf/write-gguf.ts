@@ -1,3 +1,5 @@
+import { concatBytes } from '@graft/sdk/format/bytes.ts'
+
 /** GGUF version 3 by hand, with every field open to abuse: what the tests of the reader are made of. */
 
 export interface HandTensor {
@@ -34,8 +36,7 @@ export const u32 = (value: number): Uint8Array => number(4, value)
 export const u64 = (value: number | bigint): Uint8Array => number(8, value)
 export const f32 = (value: number): Uint8Array => new Uint8Array(Float32Array.of(value).buffer)
 
-export const join = (...parts: Uint8Array[]): Uint8Array =>
-  Uint8Array.from(parts.flatMap((part) => [...part]))
+export const join = (...parts: Uint8Array[]): Uint8Array => concatBytes(parts)
 
 export const text = (value: string): Uint8Array => {
   const bytes = new TextEncoder().encode(value)
