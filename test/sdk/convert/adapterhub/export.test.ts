@@ -23,7 +23,7 @@ const configOf = (files: Map<string, Uint8Array>) =>
   JSON.parse(new TextDecoder().decode(files.get('adapter_config.json')))
 
 /** Saves whose every operation has a way out by itself: no head, no fused layer, no factors. */
-const WHOLE = READ.filter((name) => !/head|gpt2-(?:lora|ia3)|vera/.test(name))
+const WHOLE = READ.filter((name) => !/head|flex|gpt2-(?:lora|ia3)|vera/.test(name))
 
 describe('any adapter to AdapterHub', () => {
   it.each(OF_PEFT)('%s gives the very files that the library has loaded', async (name) => {

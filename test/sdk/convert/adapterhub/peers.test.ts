@@ -97,7 +97,7 @@ function compareBottleneck(
   return h!.length
 }
 
-const WITH_PROBES = READ.filter((name) => !/f16|bf16/.test(name))
+const WITH_PROBES = READ.filter((name) => !/f16|bf16|flex/.test(name))
 
 describe('what AdapterHub computes', () => {
   it.each(WITH_PROBES)('%s answers at every place what the library answers', async (name) => {
@@ -169,16 +169,19 @@ describe('what AdapterHub computes', () => {
     expect(b[47]!.slice(0, 2).every((v) => v === 0)).toBe(true)
   })
 
-  it('replaces the head where one was saved with the adapter', async () => {
-    const { manifest, report } = await importFixture('llama-lora-head')
-    expect(manifest.operations.at(-1)).toMatchObject({
-      op: 'replace',
-      site: 'lm_head',
-      param: 'weight',
-      shape: [32, 16],
-    })
-    expect(report.flags).toEqual(['head'])
-  })
+  it.each(['llama-lora-head', 'llama-flex-one'])(
+    '%s replaces the head that was saved with the adapter',
+    async (name) => {
+      const { manifest, report } = await importFixture(name)
+      expect(manifest.operations.at(-1)).toMatchObject({
+        op: 'replace',
+        site: 'lm_head',
+        param: 'weight',
+        shape: [32, 16],
+      })
+      expect(report.flags).toEqual(['head'])
+    },
+  )
 
   it('repairs the scale of versions before 1.1.0 as the library does, and of no other', async () => {
     const scaleOf = async (version: string | undefined) => {

@@ -8,6 +8,7 @@ import type { LowRank, Magnitude } from '@graft/sdk/format/operations.ts'
 import { writeSafetensors } from '@graft/sdk/format/safetensors.ts'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import * as adapterhub from '../adapterhub/fixtures.ts'
 import { baseOf, expectedOf, importFixture, readFolder, tensorsOf } from '../fixtures.ts'
 import { TO_MLX, toMlx } from './exports.ts'
 import * as mlx from './fixtures.ts'
@@ -57,6 +58,13 @@ function compareDeltas(a: Made, b: Made, most: number): void {
       if (most === 0) expect(other, `${site} ${i}`).toBe(v)
       else expect(Math.abs(v - other) / ulp(sizes[i]!), `${site} ${i}`).toBeLessThanOrEqual(most)
     }
+}
+
+/** The first update of an adapter with factors, and their values. */
+function factorsOf({ manifest, safetensors }: Made) {
+  const op = manifest.operations[0] as LowRank
+  const tensors = tensorsOf(safetensors)
+  return { op, E: tensors.get(op.slots.E!)!.data, D: tensors.get(op.slots.D!)!.data }
 }
 
 const backIn = async (files: Map<string, Uint8Array>, base: Awaited<ReturnType<typeof baseOf>>) =>
@@ -153,6 +161,29 @@ describe('PEFT to MLX', () => {
       ),
       { numRuns: 40 },
     )
+  })
+
+  it('folds factors of rank and output, and says what that costs', async () => {
+    const made = await adapterhub.importFixture('plain-vera-diagonal')
+    const base = await adapterhub.baseOf('plain-vera-diagonal')
+    const { files, losses } = await toMlx(made, { base })
+    expect([...new Set(losses.map(({ field }) => field))].toSorted()).toEqual(['A', 'B'])
+    const { op, E, D } = factorsOf(made)
+    const back = await backIn(files, base)
+    const [own, folded] = [deltas(made).get(op.site)!, deltas(back).get(op.site)!]
+    // E and D are not in deltas(), so they are put in here, around A and B.
+    const tensors = tensorsOf(made.safetensors)
+    const [a, b] = [tensors.get(op.slots.A)!.data, tensors.get(op.slots.B)!.data]
+    for (let o = 0; o < op.out; o++)
+      for (let i = 0; i < op.in; i++) {
+        let want = 0
+        for (let r = 0; r < op.rank; r++)
+          want += D[o]! * b[o * op.rank + r]! * E[r]! * a[r * op.in + i]!
+        const at = o * op.in + i
+        expect(
+          Math.abs(Number(op.scale) * want - folded.values[at]!) / ulp(own.sizes[at]!),
+        ).toBeLessThanOrEqual(2)
+      }
   })
 
   it('names modules by their whole paths where layers differ, or where the base is not at hand', async () => {
