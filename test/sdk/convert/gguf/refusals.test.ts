@@ -10,32 +10,24 @@ import {
   join,
   listValue,
   pair,
-  text,
   textValue,
+  UPDATE,
   u8,
   u32,
   u32Value,
   u64,
+  withKey,
+  withoutKey,
 } from './write-gguf.ts'
 
-const Q = pair('blk.0.attn_v.weight', 32, 16, 2)
-const [A, B] = Q as [HandTensor, HandTensor]
-
-const withKey = (key: string, value: Uint8Array): HandFile => ({
-  keys: [...ADAPTER_KEYS.filter(([name]) => name !== key), [key, value]],
-  tensors: Q,
-})
-const without = (key: string): HandFile => ({
-  keys: ADAPTER_KEYS.filter(([name]) => name !== key),
-  tensors: Q,
-})
+const [A, B] = UPDATE as [HandTensor, HandTensor]
 
 type Case = [what: string, file: HandFile | Uint8Array, code: string, message: RegExp]
 
 const ABUSE: Case[] = [
   [
     'a version 2',
-    { version: 2, tensors: Q },
+    { version: 2, tensors: UPDATE },
     'ERR_CONFIG_INVALID',
     /version must be 3, got 2.*convert/,
   ],
@@ -53,11 +45,11 @@ const ABUSE: Case[] = [
     /number of tensors must be at most \d+, as the file has room for/,
   ],
   ['a billion keys', { keyCount: 1e9 }, 'ERR_CONFIG_INVALID', /number of keys must be at most/],
-  ['fewer keys than said', { keyCount: 5, tensors: Q }, 'ERR_CONFIG_INVALID', /GGUF: /],
+  ['fewer keys than said', { keyCount: 5, tensors: UPDATE }, 'ERR_CONFIG_INVALID', /GGUF: /],
   ['an empty key', withKey('', u32Value(1)), 'ERR_CONFIG_INVALID', /key 4 is empty/],
   [
     'a key twice',
-    { keys: [...ADAPTER_KEYS, ADAPTER_KEYS[0]!], tensors: Q },
+    { keys: [...ADAPTER_KEYS, ADAPTER_KEYS[0]!], tensors: UPDATE },
     'ERR_CONFIG_INVALID',
     /key general.architecture stands twice/,
   ],
@@ -208,13 +200,13 @@ const ABUSE: Case[] = [
   ],
   [
     'data that was cut off',
-    gguf({ tensors: Q }).slice(0, -40),
+    gguf({ tensors: UPDATE }).slice(0, -40),
     'ERR_CONFIG_INVALID',
     /it was cut off/,
   ],
   [
     'bytes after the last tensor',
-    { tensors: Q, tail: new Uint8Array(64) },
+    { tensors: UPDATE, tail: new Uint8Array(64) },
     'ERR_CONFIG_INVALID',
     /64 bytes follow the last tensor/,
   ],
@@ -271,7 +263,7 @@ const MEANING: Case[] = [
   ],
   [
     'no architecture',
-    without('general.architecture'),
+    withoutKey('general.architecture'),
     'ERR_CONFIG_INVALID',
     /general.architecture must be present/,
   ],
@@ -313,7 +305,7 @@ const MEANING: Case[] = [
   ],
   [
     'a tensor that is neither',
-    { tensors: [...Q, { ...A, name: 'blk.0.attn_v.weight' }] },
+    { tensors: [...UPDATE, { ...A, name: 'blk.0.attn_v.weight' }] },
     'ERR_TENSOR_UNMATCHED',
     /to end in .lora_a or .lora_b/,
   ],
@@ -397,7 +389,7 @@ describe('a GGUF that is damaged or forged', () => {
 
   it('with something in the padding is refused, for it would not come back', async () => {
     const norm: HandTensor = { name: 'blk.0.attn_norm.weight', ne: [33], data: floats(33) }
-    const bytes = gguf({ tensors: [norm, ...Q] })
+    const bytes = gguf({ tensors: [norm, ...UPDATE] })
     const data = 256 + 128
     bytes[bytes.length - data - 1] = 1
     await expect(importAdapterOf(bytes)).rejects.toMatchObject({
@@ -407,7 +399,7 @@ describe('a GGUF that is damaged or forged', () => {
   })
 
   it('is refused wherever it is cut, and never accepted', async () => {
-    const bytes = gguf({ tensors: Q })
+    const bytes = gguf({ tensors: UPDATE })
     for (let size = 4; size < bytes.length; size++)
       await expect(importAdapterOf(bytes.slice(0, size))).rejects.toMatchObject({
         code: 'ERR_CONFIG_INVALID',
@@ -442,74 +434,5 @@ describe('a GGUF that means something else', () => {
     await expect(importAdapterOf(bytes, (base) => (base.config = {}))).rejects.toMatchObject({
       code: 'ERR_CHECKPOINT_INVALID',
     })
-  })
-})
-
-describe('norms of mergekit', () => {
-  it.each([
-    ['with two axes', { ne: [32, 2], data: floats(64) }, 'ERR_TENSOR_SHAPE', /a norm of one axis/],
-    [
-      'of more than a megabyte',
-      { ne: [2 ** 18 + 1], data: new Uint8Array(2 ** 20 + 4) },
-      'ERR_METHOD_UNSUPPORTED',
-      /llama.cpp does not apply them/,
-    ],
-  ] as const)('%s are refused', async (_, norm, code, message) => {
-    const tensors = [...Q, { name: 'blk.0.ffn_norm.weight', ne: [...norm.ne], data: norm.data }]
-    await expect(importAdapterOf(gguf({ tensors }))).rejects.toMatchObject({
-      code,
-      message: expect.stringMatching(message),
-    })
-  })
-})
-
-describe('a GGUF that is read', () => {
-  it('without alpha, or with an alpha of 0, is not scaled, as in llama.cpp', async () => {
-    for (const file of [
-      without('adapter.lora.alpha'),
-      withKey('adapter.lora.alpha', f32Value(0)),
-    ]) {
-      const { report } = await importAdapterOf(gguf(file))
-      expect(report).toMatchObject({ scales: ['1'], flags: ['no_alpha'], byteExact: true })
-    }
-  })
-
-  it('may end with its last tensor, unpadded, may align by 64, and comes back so', async () => {
-    const norm: HandTensor = { name: 'blk.0.attn_norm.weight', ne: [32], data: floats(32) }
-    const odd = pair('blk.0.attn_v.weight', 32, 16, 3)
-    for (const file of [
-      { tensors: [...Q, norm], unpadded: true },
-      { tensors: [odd[1]!, norm, odd[0]!], unpadded: true },
-      { ...withKey('general.alignment', u32Value(64)), tensors: odd, alignment: 64 },
-    ]) {
-      const { report } = await importAdapterOf(gguf(file))
-      expect(report).toMatchObject({ byteExact: true })
-    }
-  })
-
-  it("keeps mergekit's norms for the way back and says that, as in llama.cpp, they do nothing", async () => {
-    const norm: HandTensor = { name: 'blk.0.attn_norm.weight', ne: [32], data: floats(32) }
-    const { report, manifest } = await importAdapterOf(gguf({ tensors: [...Q, norm] }))
-    expect(report).toMatchObject({
-      flags: ['norms_not_applied'],
-      operations: { low_rank: 1 },
-      byteExact: true,
-    })
-    expect(manifest.origin?.literals).toMatchObject([
-      { key: 'blk.0.attn_norm.weight', dtype: 'F32', shape: [32] },
-    ])
-  })
-
-  it('has texts for people that are kept and do nothing', async () => {
-    const file = withKey('adapter.lora.prompt_prefix', textValue('Be brief. '))
-    file.keys!.push(['general.base_model.0.repo_url', textValue('https://example.com')])
-    file.keys!.push(['general.tags', listValue(8, text('a'), text('b'))])
-    const { report } = await importAdapterOf(gguf(file))
-    expect(report.inertKeys).toEqual([
-      'adapter.lora.prompt_prefix',
-      'general.base_model.0.repo_url',
-      'general.tags',
-    ])
-    expect(report.byteExact).toBe(true)
   })
 })

@@ -88,3 +88,15 @@ export const pair = (name: string, inside: number, out: number, rank: number): H
   { name: `${name}.lora_a`, ne: [inside, rank], data: floats(inside * rank) },
   { name: `${name}.lora_b`, ne: [rank, out], data: floats(rank * out) },
 ]
+
+/** One update of the tiny Llama. */
+export const UPDATE: HandTensor[] = pair('blk.0.attn_v.weight', 32, 16, 2)
+
+export const withKey = (key: string, value: Uint8Array): HandFile => ({
+  keys: [...ADAPTER_KEYS.filter(([name]) => name !== key), [key, value]],
+  tensors: UPDATE,
+})
+export const withoutKey = (key: string): HandFile => ({
+  keys: ADAPTER_KEYS.filter(([name]) => name !== key),
+  tensors: UPDATE,
+})
