@@ -1,5 +1,5 @@
 import type { ByteSource } from '@graft/sdk/format/byte-source.ts'
-import { joinSources } from '../join-sources.ts'
+import { joinSources } from '@graft/sdk/format/join-sources.ts'
 
 /*
  * Lays a FlatBuffer out byte for byte as Google's C++ builder does: from its end to its start. A place is the number of bytes

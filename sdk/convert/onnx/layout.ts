@@ -1,9 +1,9 @@
 import { decodeBase64, encodeBase64 } from '@graft/sdk/format/base64url.ts'
 import { type ByteSource, readRange, sameBytes } from '@graft/sdk/format/byte-source.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
+import { joinSources } from '@graft/sdk/format/join-sources.ts'
 import type { Origin } from '@graft/sdk/format/manifest.ts'
 import type { TensorSource } from '@graft/sdk/format/tensor-source.ts'
-import { joinSources } from '../join-sources.ts'
 import type { OrtAdapter } from './read-adapter.ts'
 import { ortAdapter } from './write-adapter.ts'
 
