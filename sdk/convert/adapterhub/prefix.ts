@@ -1,6 +1,7 @@
 import { sameBytes } from '@graft/sdk/format/byte-source.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { Prefix } from '@graft/sdk/format/operations.ts'
+import { heldTensor, readTensor } from '@graft/sdk/format/tensor-source.ts'
 import { type Block, blockTransform, cutBlock } from '../blocks.ts'
 import type { CompiledPart } from '../compiled.ts'
 import type { ConfigReader } from '../config-keys.ts'
@@ -61,7 +62,8 @@ export async function compilePrefix(work: Work, config: ConfigReader): Promise<C
   const layers = adaptedLayers(work, config)
   const { heads, headDim } = headsOf(work)
   const { first, copies } = prefixKeys(work)
-  const tensor = collector.peek(first)!
+  // Held whole: every plane is cut out of all of it, and once more for each copy when the way back is proven.
+  const tensor = heldTensor(await readTensor(collector.peek(first)!))
   const count = layers.length * 2
   const virtualTokens = config.integer('prefix_length', 1, 30)
   const want = virtualTokens * count * heads * headDim
