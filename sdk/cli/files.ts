@@ -10,11 +10,8 @@ import {
   stat,
 } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { type ByteSource, chunksOf } from '@graft/sdk/format/byte-source.ts'
-import { expected, GraftError } from '@graft/sdk/format/errors.ts'
-
-/** What a training folder may hold beside the adapter (optimizer states) is far larger than what an import reads. */
-const MAX_FILE_BYTES = 2_000_000_000
+import { type ByteSource, CHUNK_BYTES, chunksOf } from '@graft/sdk/format/byte-source.ts'
+import { GraftError } from '@graft/sdk/format/errors.ts'
 
 const isMissing = (e: unknown): boolean => (e as NodeJS.ErrnoException).code === 'ENOENT'
 
@@ -53,11 +50,12 @@ function fileSource(path: string, size: number): ByteSource & { close(): Promise
   let handle: Promise<FileHandle> | null = null
   return {
     size,
-    async read(begin, end) {
+    async read(begin, end, room) {
       handle ??= open(path, 'r')
       try {
         const file = await handle
-        const bytes = new Uint8Array(Math.max(0, Math.min(end, size) - begin))
+        const length = Math.max(0, Math.min(end, size) - begin)
+        const bytes = room?.subarray(0, length) ?? new Uint8Array(length)
         let at = 0
         while (at < bytes.length) {
           const { bytesRead } = await file.read(bytes, at, bytes.length - at, begin + at)
@@ -79,7 +77,8 @@ export interface OpenInput extends AsyncDisposable {
 }
 
 /**
- * The regular files of a folder, not of those below it, or one file. Nothing is read yet.
+ * The regular files of a folder, not of those below it (checkpoints of a training stay where they are), or one file. Nothing is
+ * read yet.
  * @throws ERR_REQUEST_INVALID
  */
 export async function openInput(path: string): Promise<OpenInput> {
@@ -111,20 +110,6 @@ export async function openInput(path: string): Promise<OpenInput> {
   }
 }
 
-/** The regular files of a folder, not of those below it: checkpoints of a training stay where they are. */
-export async function readFolder(folder: string): Promise<Map<string, Uint8Array>> {
-  if (!(await isFolder(folder)))
-    throw new GraftError('ERR_REQUEST_INVALID', expected('<dir>', 'a folder', folder))
-  const files = new Map<string, Uint8Array>()
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    if (!entry.isFile() || entry.name.startsWith('.')) continue
-    const path = join(folder, entry.name)
-    const { size } = await stat(path)
-    if (size <= MAX_FILE_BYTES) files.set(entry.name, await readRequired(path))
-  }
-  return files
-}
-
 /** Whole or not at all, also after a crash: a new file beside it, synced, then renamed. */
 export async function writeFileAtomically(
   path: string,
@@ -136,7 +121,9 @@ export async function writeFileAtomically(
   const file = await open(temporary, 'w', mode)
   try {
     if (typeof bytes === 'string' || bytes instanceof Uint8Array) await file.writeFile(bytes)
-    else for await (const chunk of chunksOf(bytes)) await file.writeFile(chunk)
+    else
+      for await (const chunk of chunksOf(bytes, new Uint8Array(CHUNK_BYTES)))
+        await file.writeFile(chunk)
     await file.sync()
   } finally {
     await file.close()

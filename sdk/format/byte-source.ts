@@ -3,8 +3,11 @@ import { expected, GraftError } from './errors.ts'
 /** Bytes that are read by ranges: a file, a blob, or something computed when it is asked for. */
 export interface ByteSource {
   readonly size: number
-  /** Bytes [begin, end); the result may be a view of shared memory and is not written to. */
-  read(begin: number, end: number): Promise<Uint8Array>
+  /**
+   * Bytes [begin, end); the result may be a view of shared memory and is not written to.
+   * @param room at least as long, which the source may fill and return a view of instead of taking memory of its own
+   */
+  read(begin: number, end: number, room?: Uint8Array): Promise<Uint8Array>
   /** Where the bytes come from, when they are a range of another source. */
   readonly range?: { of: ByteSource; begin: number }
   /** Sources that it is made of, one after the other without a gap. */
@@ -22,7 +25,7 @@ export const heldBytes = (bytes: Uint8Array): ByteSource => ({
 /** A range of another source. */
 export const sliceOf = (source: ByteSource, begin: number, end: number): ByteSource => ({
   size: end - begin,
-  read: (from, to) => source.read(begin + from, begin + to),
+  read: (from, to, room) => source.read(begin + from, begin + to, room),
   range: { of: source, begin },
 })
 
@@ -31,8 +34,9 @@ export async function readRange(
   source: ByteSource,
   begin: number,
   end: number,
+  room?: Uint8Array,
 ): Promise<Uint8Array> {
-  const bytes = await source.read(begin, end)
+  const bytes = await source.read(begin, end, room)
   if (bytes.length === end - begin) return bytes
   throw new GraftError(
     'ERR_REQUEST_INVALID',
@@ -43,13 +47,13 @@ export async function readRange(
 export const readAll = (source: ByteSource): Promise<Uint8Array> =>
   readRange(source, 0, source.size)
 
-/** All of a source in order, in pieces of at most `size` bytes. */
-export async function* chunksOf(
-  source: ByteSource,
-  size: number = CHUNK_BYTES,
-): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < source.size; at += size)
-    yield await readRange(source, at, Math.min(at + size, source.size))
+/**
+ * All of a source in order, in pieces of at most a chunk.
+ * @param room of CHUNK_BYTES: every piece may then lie in it, and holds only until the next one is asked for
+ */
+export async function* chunksOf(source: ByteSource, room?: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < source.size; at += CHUNK_BYTES)
+    yield await readRange(source, at, Math.min(at + CHUNK_BYTES, source.size), room)
 }
 
 /** Whether two sources hold the same bytes. What is the same range of the same source is not read. */
@@ -66,9 +70,10 @@ export async function sameBytes(a: ByteSource, b: ByteSource): Promise<boolean> 
     }
     return true
   }
+  const [room, other] = [new Uint8Array(CHUNK_BYTES), new Uint8Array(CHUNK_BYTES)]
   for (let at = 0; at < a.size; at += CHUNK_BYTES) {
     const end = Math.min(at + CHUNK_BYTES, a.size)
-    const [x, y] = await Promise.all([readRange(a, at, end), readRange(b, at, end)])
+    const [x, y] = await Promise.all([readRange(a, at, end, room), readRange(b, at, end, other)])
     if (!equalBytes(x, y)) return false
   }
   return true

@@ -26,6 +26,8 @@ export const fromHex = (sum: string): Digest => parseDigest(`sha256:${sum}`)
 
 /** A sum that is fed piece by piece. */
 export interface HashStream {
+  /** The pieces are held until the end, so they must not be written to. */
+  readonly holds?: boolean
   update(bytes: Uint8Array): void
   digest(): Digest | Promise<Digest>
 }
@@ -37,6 +39,7 @@ export type CreateHash = () => HashStream
 export const heldHash: CreateHash = () => {
   const pieces: Uint8Array[] = []
   return {
+    holds: true,
     update: (bytes) => void pieces.push(bytes),
     async digest() {
       if (pieces.length === 1) return sha256(pieces[0]!)

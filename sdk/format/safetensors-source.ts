@@ -1,5 +1,6 @@
-import { type ByteSource, heldBytes, readRange, sliceOf } from './byte-source.ts'
+import { type ByteSource, readRange, sliceOf } from './byte-source.ts'
 import { expected, GraftError } from './errors.ts'
+import { joinSources } from './join-sources.ts'
 import {
   layoutSafetensors,
   MAX_SAFETENSORS_HEADER_BYTES,
@@ -55,14 +56,7 @@ export function safetensorsSource(
     bytes: data.size,
   }))
   const layout = header ? givenLayout(header, tensors) : layoutSafetensors(sizes, metadata)
-  const parts: { begin: number; data: ByteSource }[] = []
-  let at = layout.header.length
-  for (const name of layout.order) {
-    const { data } = tensors.get(name)!
-    parts.push({ begin: at, data })
-    at += data.size
-  }
-  return joined(layout.header, parts, at)
+  return joinSources([layout.header, ...layout.order.map((name) => tensors.get(name)!.data)])
 }
 
 function givenLayout(header: Uint8Array, tensors: ReadonlyMap<string, TensorSource>) {
@@ -77,37 +71,4 @@ function givenLayout(header: Uint8Array, tensors: ReadonlyMap<string, TensorSour
       )
   }
   return { header, order: parsed.tensors.map(({ name }) => name) }
-}
-
-/** A header and parts that follow each other without a gap; `parts` begin where the one before ends. */
-function joined(
-  header: Uint8Array,
-  parts: readonly { begin: number; data: ByteSource }[],
-  size: number,
-): ByteSource {
-  const partAt = (offset: number): number => {
-    let [low, high] = [0, parts.length]
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (parts[middle]!.begin + parts[middle]!.data.size > offset) high = middle
-      else low = middle + 1
-    }
-    return low
-  }
-  return {
-    size,
-    parts: [heldBytes(header), ...parts.map(({ data }) => data)],
-    async read(begin, end) {
-      const out = new Uint8Array(Math.max(0, Math.min(end, size) - begin))
-      if (begin < header.length) out.set(header.subarray(begin, end))
-      let at = Math.max(begin, header.length)
-      for (let i = partAt(at); at < Math.min(end, size); i++) {
-        const { begin: start, data } = parts[i]!
-        const to = Math.min(end, start + data.size)
-        if (to > at) out.set(await readRange(data, at - start, to - start), at - begin)
-        at = Math.max(at, to)
-      }
-      return out
-    },
-  }
 }

@@ -1,4 +1,4 @@
-import { chunksOf } from './byte-source.ts'
+import { CHUNK_BYTES, chunksOf } from './byte-source.ts'
 import { type CreateHash, type Digest, heldHash } from './digest.ts'
 import { findNonFinite, toFloat32 } from './dtypes.ts'
 import { expected, GraftError } from './errors.ts'
@@ -35,12 +35,13 @@ export async function scanSafetensors(
   const file = fileDigest === undefined ? createHash() : null
   file?.update(header)
   const digests = new Map<string, Digest>()
+  const room = createHash().holds ? undefined : new Uint8Array(CHUNK_BYTES)
   // The tensors tile the file in the order that its header was parsed to.
   for (const [name, { dtype, shape, data }] of tensors) {
     const hash = createHash()
     const bytesEach = data.size / shape.reduce((n, dim) => n * dim, 1)
     let at = 0
-    for await (const piece of chunksOf(data)) {
+    for await (const piece of chunksOf(data, room)) {
       file?.update(piece)
       hash.update(piece)
       checkFinite(name, dtype, piece, at)

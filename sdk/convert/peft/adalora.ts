@@ -1,12 +1,11 @@
 import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
-import { encodeBase64 } from '@graft/sdk/format/base64url.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { LiteralTensor } from '@graft/sdk/format/manifest.ts'
 import type { LowRank } from '@graft/sdk/format/operations.ts'
-import { readTensor } from '@graft/sdk/format/tensor-source.ts'
 import { type Collector, type CompiledPart, resolveSite } from '../compiled.ts'
 import type { ConfigReader } from '../config-keys.ts'
 import { compileExtras } from './extra.ts'
+import { takeLiteral } from './literals.ts'
 import { checkFactors } from './lora-modules.ts'
 import { readBias, scaleText } from './lora-settings.ts'
 import { groupByModule } from './module-parts.ts'
@@ -80,7 +79,7 @@ export async function compileAdaLora(
       throw new GraftError('ERR_TENSOR_SHAPE', `${path}: lora_E must be [${rank},1], got [${e}]`)
     if (rank === 0) {
       // Nothing is left of the module's update; its empty tensors are kept for the way back.
-      for (const key of Object.values(parts)) literals.push(await literal(collector, key))
+      for (const key of Object.values(parts)) literals.push(await takeLiteral(collector, key))
       continue
     }
     const slots = {
@@ -105,9 +104,4 @@ export async function compileAdaLora(
     training: { init_r: initial, lora_alpha: alpha, target_r: config.integer('target_r', 0, 8) },
     literals,
   }
-}
-
-async function literal(collector: Collector, key: string): Promise<LiteralTensor> {
-  const { dtype, shape, data } = await readTensor(collector.use(key))
-  return { key, dtype, shape, data: encodeBase64(data) }
 }

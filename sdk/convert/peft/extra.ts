@@ -33,6 +33,8 @@ export function replaceTensor(
   return { op: 'replace', site, param, shape, slots: { value } }
 }
 
+const TOKEN_ROWS = /^(.+)\.token_adapter\.trainable_tokens_delta$/
+
 /**
  * What PEFT saves beside the method's own tensors: modules_to_save, trained biases and embeddings, token rows.
  * `keys` are source keys without their prefix.
@@ -47,11 +49,17 @@ export function compileExtras(
   const saved = config.names('modules_to_save') ?? []
   const operations: Replace[] = []
   const flags = new Set<string>()
+  // Where other rows were trained at a tied head, PEFT saves them by themselves and ties nothing.
+  const headHasRows = [...keys.keys()].some((inner) => {
+    const path = TOKEN_ROWS.exec(inner)?.[1]
+    return path !== undefined && sites.resolve(path) === sites.tiedHead
+  })
   for (const [inner, key] of keys) {
-    const rows = /^(.+)\.token_adapter\.trainable_tokens_delta$/.exec(inner)?.[1]
+    const rows = TOKEN_ROWS.exec(inner)?.[1]
     if (rows !== undefined) {
       const indices = config.value('trainable_token_indices')
-      operations.push(...withTiedHead(sites, tokenRows(collector, sites, key, rows, indices)))
+      const own = tokenRows(collector, sites, key, rows, indices)
+      operations.push(...(headHasRows ? [own] : withTiedHead(sites, own)))
       flags.add('trainable_tokens')
       continue
     }

@@ -35,6 +35,9 @@ export const LORA_KEYS: KeyTable = {
   // A and B are stored in torch's orientation whatever the base's is; the base's headers tell its own.
   fan_in_fan_out: 'inert',
   lora_dropout: 'inert',
+  // Of PEFT before 0.5.
+  merge_weights: 'inert',
+  enable_lora: { unset: 'Save the adapter again with PEFT 0.5 or later' },
   megatron_core: 'inert',
   qalora_group_size: 'inert',
   // Settings of initialisations; the ones that change the base are refused by init_lora_weights.
@@ -45,7 +48,8 @@ export const LORA_KEYS: KeyTable = {
   runtime_config: 'inert',
   megatron_config: { unset: 'Save the adapter from an unsharded model' },
   layer_replication: {
-    unset: `The adapter needs a base with replicated layers. ${PUBLISH_MERGED}`,
+    unset:
+      'PEFT repeats layers of the base with shared weights. Save that base with weights of its own for each layer, safetensors.torch.save_file({k: v.clone() for k, v in peft.get_base_model_state_dict(model).items()}, "model.safetensors"), beside model.config, publish it, and remove the key',
   },
   alora_invocation_tokens: { unset: `Activated LoRA depends on the prompt. ${RETRAIN}` },
   use_qalora: { unset: `QALoRA pools its input. ${RETRAIN}` },
@@ -53,8 +57,11 @@ export const LORA_KEYS: KeyTable = {
   arrow_config: { unset: 'Arrow routes between several adapters. Publish each by itself' },
   // KaSA cuts the base's weights: init_lora_weights and this are read together.
   kasa_config: 'read',
-  velora_config: { unset: `VeLoRA compresses activations. ${RETRAIN}` },
-  monteclora_config: { unset: `MonteCLoRA samples its factors. ${RETRAIN}` },
+  // VeLoRA compresses what training keeps for its backward pass; the forward pass is LoRA's.
+  velora_config: 'read',
+  monteclora_config: {
+    unset: `MonteCLoRA draws its factors anew in every call, merging takes their mean. ${PUBLISH_MERGED}`,
+  },
   target_parameters: 'read',
   ensure_weight_tying: 'read',
 }
@@ -75,6 +82,7 @@ export const ADALORA_KEYS: KeyTable = {
   loftq_config: { unset: 'PEFT has no LoftQ of AdaLoRA; remove it' },
   kasa_config: { unset: 'PEFT has no KaSA of AdaLoRA; remove it' },
   target_parameters: { unset: 'PEFT has no AdaLoRA of parameters; adapt linear modules' },
+  velora_config: { unset: 'PEFT has no VeLoRA of AdaLoRA; remove it' },
   ensure_weight_tying: { unset: 'AdaLoRA adapts no embeddings; remove it' },
 }
 

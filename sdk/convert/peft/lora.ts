@@ -1,9 +1,11 @@
 import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
+import type { LiteralTensor } from '@graft/sdk/format/manifest.ts'
 import type { LowRank, Magnitude } from '@graft/sdk/format/operations.ts'
 import type { Collector, CompiledPart } from '../compiled.ts'
 import type { ConfigReader } from '../config-keys.ts'
 import type { Wrapper } from './adapted-parameter.ts'
 import { compileExtras } from './extra.ts'
+import { takeLiteral } from './literals.ts'
 import { checkInit } from './lora-init.ts'
 import {
   checkTied,
@@ -47,7 +49,7 @@ export async function compileLora(
   config: ConfigReader,
   sites: BaseSites,
   modelType: string,
-): Promise<CompiledPart> {
+): Promise<CompiledPart & { literals: LiteralTensor[] }> {
   checkInit(config)
   const settings = readLora(config)
   const context: LoraContext = { collector, sites, settings }
@@ -69,6 +71,11 @@ export async function compileLora(
   if (tying) adapted.delete(sites.tiedHead!)
   checkTargets(config, adapted, targetCandidates(sites, modules.keys(), 'embeddings'))
   const extras = compileExtras(collector, sites, config, rest, settings.bias)
+  const literals: LiteralTensor[] = []
+  // VeLoRA (arXiv 2405.17991) saves what it compresses activations by, in training alone.
+  if (config.value('velora_config') !== null)
+    for (const [inner, key] of rest)
+      if (inner.endsWith('.lora_velora_embed')) literals.push(await takeLiteral(collector, key))
   const { r, alpha, rsLora, dora, loraBias } = settings
   return {
     family: dora ? 'dora' : 'lora',
@@ -80,5 +87,6 @@ export async function compileLora(
     ],
     operations: [...operations, ...extras.operations],
     training: { r, lora_alpha: alpha, lora_dropout: config.number('lora_dropout', 0) },
+    literals,
   }
 }

@@ -7,8 +7,9 @@ export async function fileSource(path: string): Promise<ByteSource & AsyncDispos
   const { size } = await file.stat()
   return {
     size,
-    async read(begin, end) {
-      const bytes = new Uint8Array(Math.max(0, Math.min(end, size) - begin))
+    async read(begin, end, room) {
+      const length = Math.max(0, Math.min(end, size) - begin)
+      const bytes = room?.subarray(0, length) ?? new Uint8Array(length)
       let at = 0
       while (at < bytes.length) {
         const { bytesRead } = await file.read(bytes, at, bytes.length - at, begin + at)

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { open, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { importSource } from '@graft/convert/import-adapter.ts'
-import { chunksOf } from '@graft/sdk/format/byte-source.ts'
+import { CHUNK_BYTES, chunksOf } from '@graft/sdk/format/byte-source.ts'
 import { type CreateHash, fromHex } from '@graft/sdk/format/digest.ts'
 import { manifestBytes, parseManifest } from '@graft/sdk/format/parse-manifest.ts'
 import { verifyAdapter } from '@graft/sdk/format/verify-adapter.ts'
@@ -33,7 +33,8 @@ async function importOnce({ folder, base }: BigAdapter): Promise<void> {
     createHash: nodeHash,
   })
   const out = await open(join(folder, 'adapter.safetensors'), 'w')
-  for await (const chunk of chunksOf(made.safetensors)) await out.write(chunk)
+  const room = new Uint8Array(CHUNK_BYTES)
+  for await (const chunk of chunksOf(made.safetensors, room)) await out.write(chunk)
   await out.close()
   await writeFile(join(folder, 'adapter.json'), manifestBytes(made.manifest))
 }
