@@ -60,6 +60,11 @@ const SAVES: Record<string, [save: string, base: string]> = {
   'AdapterHub par_bn': ['fixtures/ah-par-bn', 'fixtures/base'],
   'AdapterHub adapter_plus': ['fixtures/ah-adapter-plus', 'fixtures/base'],
   'AdapterHub LoRA': ['adapterhub/fixtures/llama-lora', 'adapterhub/fixtures/base-llama'],
+  'AdapterHub LoRA, use_dora': ['adapterhub/fixtures/plain-dora', 'adapterhub/fixtures/base-plain'],
+  'AdapterHub LoRA, vera_d and vera_b': [
+    'adapterhub/fixtures/plain-vera-diagonal',
+    'adapterhub/fixtures/base-plain',
+  ],
   'AdapterHub IA3': ['adapterhub/fixtures/llama-ia3', 'adapterhub/fixtures/base-llama'],
   'AdapterHub prefix_tuning': [
     'adapterhub/fixtures/llama-prefix',
@@ -74,6 +79,8 @@ const SAVES: Record<string, [save: string, base: string]> = {
   'MLX LoRA': ['mlx/fixtures/llama-trained', 'mlx/fixtures/base-llama'],
   'MLX DoRA': ['mlx/fixtures/llama-trained-dora', 'mlx/fixtures/base-llama'],
   'Kohya LoRA': ['kohya/fixtures/kohya-alphas', 'kohya/fixtures/base-pipeline'],
+  'LyCORIS LoCon': ['kohya/fixtures/lycoris-lora', 'kohya/fixtures/base-llama'],
+  'LyCORIS LoCon, dora_scale': ['kohya/fixtures/lycoris-dora', 'kohya/fixtures/base-llama'],
   'LyCORIS LoHa': ['kohya/fixtures/lycoris-loha', 'kohya/fixtures/base-llama'],
   'LyCORIS LoKr': ['kohya/fixtures/lycoris-lokr', 'kohya/fixtures/base-llama'],
   'diffusers LoRA': ['kohya/fixtures/diffusers-metadata', 'kohya/fixtures/base-pipeline'],
@@ -106,17 +113,23 @@ function everySave(): [save: string, bases: string[]][] {
 }
 
 describe('the schema of a manifest', () => {
-  it('accepts what is imported of every save that can be imported', async () => {
+  it('accepts what is imported of every save, and the specification names every transform', async () => {
     let valid = 0
+    const transforms = new Set<string>()
     for (const [save, bases] of everySave())
       for (const base of bases) {
         const made = await imported(save, base).catch(() => null)
         if (made === null) continue
         expect(schema.safeParse(made.manifest).error, `${save} on ${base}`).toBeUndefined()
+        for (const { transform } of made.manifest.origin?.keyMap ?? [])
+          transforms.add(transform.split(' ')[0]!)
         valid++
         break
       }
     expect(valid).toBeGreaterThan(120)
+    const listed = readFileSync(SPEC, 'utf8').split('| transform ')[1]!.split('\n\n')[0]!
+    const names = [...listed.matchAll(/^\| `([a-z]+)/gm)].map(([, name]) => name!)
+    expect([...transforms].sort()).toEqual(names.sort())
   })
 })
 
