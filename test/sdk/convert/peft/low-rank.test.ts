@@ -12,7 +12,7 @@ import {
   worstShare,
 } from './low-rank.ts'
 
-const REFUSED = ['dora-embedding', 'lora-parameter-gpt2', 'pissa', 'vera-derived']
+const REFUSED = ['dora-embedding', 'lora-parameter-gpt2', 'pissa', 'replicated', 'vera-derived']
 const IMPORTED = Object.keys(MADE).filter((name) => !REFUSED.includes(name))
 
 /** A layer's update as PEFT computed it in f32. */
@@ -36,6 +36,7 @@ describe('the update of every module is what PEFT computes', () => {
     ['lora-head', 3],
     ['lora-embedding-tied', 4],
     ['lora-layers', 2],
+    ['velora', 4],
     ['lora-all-linear', 12],
     ['lora-parameter', 2],
     ['lora-conv', 3],
@@ -239,6 +240,34 @@ describe('what PEFT saves beside the method', () => {
     expect((await replaced('lora-embedding-tied')).sort()).toEqual(both)
     expect((await replaced('saved-tied')).sort()).toEqual(both)
     expect((await replaced('tokens-tied')).sort()).toEqual(both)
+  })
+
+  it('is rows of the head by themselves where they are others than the embedding has', async () => {
+    const rowsOf = async (name: string) => {
+      const { operations } = await importMade(name)
+      return operations
+        .filter((op): op is Replace => op.op === 'replace')
+        .map(({ site, rows, slots }) => [site, rows, slots.value])
+    }
+    const [head, embedding] = ['lm_head', 'model.embed_tokens']
+    expect(await rowsOf('tokens-apart')).toEqual([
+      [head, [2, 9, 11], 'lm_head::tok.rows'],
+      [embedding, [2, 9], 'model.embed_tokens::tok.rows'],
+    ])
+    expect(await rowsOf('tokens-apart-tied')).toEqual([
+      [head, [2, 11], 'lm_head::tok.rows'],
+      [embedding, [2, 9], 'model.embed_tokens::tok.rows'],
+    ])
+    expect(await rowsOf('tokens-alike-tied')).toEqual([
+      [embedding, [2, 9], 'model.embed_tokens::tok.rows'],
+      [head, [2, 9], 'model.embed_tokens::tok.rows'],
+    ])
+  })
+
+  it('is what VeLoRA trained with, which no operation reads', async () => {
+    const { manifest } = await importMade('velora')
+    expect(manifest.tensors.filter(({ name }) => name.includes('velora'))).toEqual([])
+    expect(manifest.origin!.literals!.map(({ shape }) => shape)).toEqual([[12], [8], [12], [8]])
   })
 
   it('is modules_to_save of prompts, prefixes and norms too', async () => {

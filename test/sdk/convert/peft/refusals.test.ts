@@ -130,6 +130,13 @@ describe('LoRA is refused', () => {
       /embedding.*trainable_token_indices/,
     ],
     [
+      'with replicated layers',
+      'replicated',
+      () => {},
+      'ERR_METHOD_UNSUPPORTED',
+      /get_base_model_state_dict.*remove the key/,
+    ],
+    [
       'with half of an embedding',
       'lora-embedding',
       drop('lora_embedding_B'),
