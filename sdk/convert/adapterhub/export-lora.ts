@@ -3,7 +3,7 @@ import type { LowRank, Magnitude, Operation, Scale } from '@graft/sdk/format/ope
 import { derivedTensor, reshaped, type TensorSource } from '@graft/sdk/format/tensor-source.ts'
 import type { Loss } from '../exporter.ts'
 import { foldFactors } from '../fold-factors.ts'
-import { padRank, scaleTensor } from '../rank-and-scale.ts'
+import { commonScale, foldedFactor, padRank, scaleTensor } from '../rank-and-scale.ts'
 import { type ExportPart, type ExportWork, leftOut, placeOf, unfit } from './export-parts.ts'
 
 type Update = LowRank | Magnitude
@@ -78,12 +78,6 @@ function filled(dtype: string, shape: number[], value: readonly number[]): Tenso
   )
 }
 
-const commonScale = (updates: readonly Update[]): string => {
-  const counts = new Map<string, number>()
-  for (const { scale } of updates) counts.set(scale, (counts.get(scale) ?? 0) + 1)
-  return [...counts].toSorted(([, n], [, m]) => m - n)[0]![0]
-}
-
 function checkUpdate({ sites }: ExportWork, op: Update, dora: boolean): void {
   if (op.op === 'magnitude') {
     if (sites.shape(`${op.site}.bias`) !== null)
@@ -106,7 +100,7 @@ export async function exportLora(
   const { flags, places } = gridOf(work, updates)
   const rank = Math.max(...updates.map((op) => op.rank))
   // The library's DoRA is one for alpha = r only.
-  const scale = dora ? '1' : commonScale(updates)
+  const scale = dora ? '1' : commonScale(updates.map((op) => op.scale))
   const alpha = Number(scale) * rank
   const losses: Loss[] = []
   if (alpha / rank !== Number(scale))
@@ -134,7 +128,7 @@ export async function exportLora(
       op.op === 'low_rank'
         ? await foldFactors(op, work.tensors)
         : { A: work.tensors.get(op.slots.A)!, B: work.tensors.get(op.slots.B)!, losses: [] }
-    const B = await scaleTensor(factors.B, Number(op.scale) / Number(scale))
+    const B = await scaleTensor(factors.B, foldedFactor(op.scale, scale))
     losses.push(...factors.losses)
     if (B.error > 0)
       losses.push({

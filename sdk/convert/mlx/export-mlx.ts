@@ -4,23 +4,12 @@ import { safetensorsSource } from '@graft/sdk/format/safetensors-source.ts'
 import type { TensorSource } from '@graft/sdk/format/tensor-source.ts'
 import type { ExportContext, Exported, Loss, OpenAdapter } from '../exporter.ts'
 import { foldFactors } from '../fold-factors.ts'
-import { padRank, scaleTensor } from '../rank-and-scale.ts'
+import { commonScale, foldedFactor, padRank, scaleTensor } from '../rank-and-scale.ts'
 import { transposed } from '../transpose.ts'
 import { MLX_FILES } from './files.ts'
 import { checkPair, mlxPath, sitesOf, targetsOf, unfit } from './targets.ts'
 
 type Update = LowRank | Magnitude
-
-/** The scale that most updates have: theirs need no folding. */
-function commonScale(updates: readonly Update[]): string {
-  const counts = new Map<string, number>()
-  for (const { scale } of updates) counts.set(scale, (counts.get(scale) ?? 0) + 1)
-  // A file scale of 0 would silence the others.
-  const [[scale]] = [...counts].toSorted(
-    ([a, n], [b, m]) => Number(Number(b) !== 0) - Number(Number(a) !== 0) || m - n,
-  ) as [[string, number]]
-  return scale
-}
 
 /** Updates only, all DoRA or none. @throws ERR_METHOD_UNSUPPORTED */
 function asUpdates(operations: readonly Operation[]): Update[] {
@@ -50,7 +39,7 @@ async function factorsOf(
       ? await foldFactors(op, tensors)
       : { A: tensors.get(op.slots.A)!, B: tensors.get(op.slots.B)!, losses: [] }
   const losses = [...folded.losses]
-  const factor = op.scale === file.scale ? 1 : Number(op.scale) / Number(file.scale)
+  const factor = foldedFactor(op.scale, file.scale)
   const [A, B] = [await scaleTensor(folded.A, 1), await scaleTensor(folded.B, factor)]
   if (A.error > 0)
     losses.push({ site: op.site, field: 'A', what: 'F64 rounded to f32', maxAbsError: A.error })
@@ -88,7 +77,7 @@ async function exportUpdates(
   const updates = asUpdates(manifest.operations)
   const sites = sitesOf(manifest, context)
   const rank = Math.max(...updates.map((op) => op.rank))
-  const scale = commonScale(updates)
+  const scale = commonScale(updates.map((op) => op.scale))
   const out = new Map<string, TensorSource>()
   const losses: Loss[] = []
   const paths: string[] = []

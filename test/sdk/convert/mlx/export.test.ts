@@ -186,6 +186,26 @@ describe('PEFT to MLX', () => {
       }
   })
 
+  it('keeps an update of scale 0 silent beside others, and refuses what folding takes out of f32', async () => {
+    const made = await importFixture('peft-lora')
+    const base = await baseOf('peft-lora')
+    const scaled = (...scales: string[]) => {
+      const operations = made.manifest.operations
+        .slice(0, 3)
+        .map((op, i) => ({ ...(op as LowRank), scale: scales[i]! }))
+      return { ...made, manifest: { ...made.manifest, operations } }
+    }
+    const silent = scaled('0', '0', '0.5')
+    const { files, losses } = await toMlx(silent, { base })
+    expect(losses).toEqual([])
+    const back = await backIn(files, base)
+    expect(back.report.scales).toEqual(['0.5'])
+    compareDeltas(silent, back, 0)
+    await expect(toMlx(scaled('2', '2', `1${'0'.repeat(60)}`), { base })).rejects.toMatchObject({
+      code: 'ERR_WEIGHTS_NON_FINITE',
+    })
+  })
+
   it('names modules by their whole paths where layers differ, or where the base is not at hand', async () => {
     const configOf = (files: Map<string, Uint8Array>) =>
       JSON.parse(new TextDecoder().decode(files.get('adapter_config.json')))
