@@ -11,7 +11,7 @@ export type CastDtype = keyof typeof CAST_DTYPES
 const word = new DataView(new ArrayBuffer(4))
 
 /** The half nearest to an f32, ties to even (IEEE 754 roundTiesToEven). */
-function toHalf(value: number): number {
+export function toHalf(value: number): number {
   word.setFloat32(0, value)
   const bits = word.getUint32(0)
   const sign = (bits >>> 16) & 0x8000

@@ -70,7 +70,9 @@ export async function sameBytes(a: ByteSource, b: ByteSource): Promise<boolean> 
     }
     return true
   }
-  const [room, other] = [new Uint8Array(CHUNK_BYTES), new Uint8Array(CHUNK_BYTES)]
+  // Parts are compared by themselves, and most are small.
+  const most = Math.min(CHUNK_BYTES, a.size)
+  const [room, other] = [new Uint8Array(most), new Uint8Array(most)]
   for (let at = 0; at < a.size; at += CHUNK_BYTES) {
     const end = Math.min(at + CHUNK_BYTES, a.size)
     const [x, y] = await Promise.all([readRange(a, at, end, room), readRange(b, at, end, other)])

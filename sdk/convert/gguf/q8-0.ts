@@ -1,4 +1,5 @@
 import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
+import { toHalf } from '../cast-dtype.ts'
 
 /** ggml's q8_0: 32 elements are an f16 scale d, then 32 signed bytes q; an element is d * q. */
 const ELEMENTS = 32
@@ -17,19 +18,6 @@ export function dequantiseQ8(blocks: Uint8Array): Float32Array<ArrayBuffer> {
   return out
 }
 
-/** Bits of the f16 nearest to a number >= 0, ties to even. */
-function halfBits(value: number): number {
-  if (!(value < 65_520)) return 0x7c00
-  // Below 2^-14 halves are multiples of 2^-24, above they have 11 significant bits.
-  const exponent = Math.max(-14, Math.floor(Math.log2(value || 2 ** -24)))
-  const steps = value * 2 ** (10 - exponent)
-  const floor = Math.floor(steps)
-  const rest = steps - floor
-  const rounded = floor + (rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? 1 : 0)
-  // A carry into the next exponent comes out right by itself.
-  return rounded + (exponent + 14) * 1024
-}
-
 /**
  * As llama.cpp's reference quantiser writes it: d = max / 127, q = x / d rounded half away from zero. What dequantiseQ8
  * made of blocks that were quantised so gives the same bytes again.
@@ -43,7 +31,7 @@ export function quantiseQ8(values: Float32Array): Uint8Array<ArrayBuffer> {
     for (let i = 0; i < ELEMENTS; i++) most = Math.max(most, Math.abs(values[b * ELEMENTS + i]!))
     const d = Math.fround(most / 127)
     const inverse = d === 0 ? 0 : Math.fround(1 / d)
-    view.setUint16(b * BYTES, halfBits(d), true)
+    view.setUint16(b * BYTES, toHalf(d), true)
     for (let i = 0; i < ELEMENTS; i++) {
       const x = Math.fround(values[b * ELEMENTS + i]! * inverse)
       view.setInt8(b * BYTES + 2 + i, Math.sign(x) * Math.floor(Math.abs(x) + 0.5))
