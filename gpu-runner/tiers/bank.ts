@@ -42,13 +42,20 @@ export interface BankOptions {
   onEvict?: (digest: Digest) => void
 }
 
-export function createBank(engine: Engine, options: BankOptions = {}): Bank {
+/** The part of an engine that a bank needs. */
+export type BankEngine = Pick<Engine, 'load' | 'unload'> & {
+  info: Pick<Engine['info'], 'bankBudgetBytes'>
+}
+
+export function createBank(engine: BankEngine, options: BankOptions = {}): Bank {
   const { waitMs = BANK_WAIT_MS, onLoad, onEvict } = options
   const budget = new ByteBudget<Digest>(engine.info.bankBudgetBytes)
   const resident = new Map<Digest, AdapterFacts>()
   /** Bytes in the bank per byte of f32 that is compiled, by kinds of operations, as the engine told them last. */
   const growth = new Map<string, number>()
   const shareLoad = createShareWork<Digest, void>()
+  /** Loads that have not ended, also those that nobody waits for any more: what is in the engine's hands comes in. */
+  const entering = new Map<Digest, Promise<void>>()
   const waiters = new Set<() => void>()
   let queue: Promise<unknown> = Promise.resolve()
 
@@ -121,7 +128,30 @@ export function createBank(engine: Engine, options: BankOptions = {}): Bank {
     return Math.min(budget.limit, Math.ceil(runBytes * (growth.get(kinds) ?? 1)))
   }
 
-  async function load(
+  /**
+   * One load of an adapter after the other. Were a second one under way beside one that was abandoned, the first to end
+   * would make the adapter resident and the second would do so again, over the pins of those who use it.
+   */
+  function load(
+    facts: AdapterFacts,
+    tensors: () => Promise<BorrowedTensors>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { digest } = facts
+    const before = entering.get(digest) ?? Promise.resolve()
+    const result = before.then(() =>
+      resident.has(digest) ? undefined : loadNow(facts, tensors, signal),
+    )
+    const ended = result
+      .catch(() => {})
+      .then(() => {
+        if (entering.get(digest) === ended) entering.delete(digest)
+      })
+    entering.set(digest, ended)
+    return result
+  }
+
+  async function loadNow(
     facts: AdapterFacts,
     tensors: () => Promise<BorrowedTensors>,
     signal: AbortSignal,
