@@ -17,7 +17,7 @@ const SMALLEST = {
   intermediate: 128,
   vocab: 128,
 }
-const PRECISIONS = ['fp32', 'int8', 'int4', 'nf4'] as const
+const PRECISIONS = ['fp32', 'int8', 'w8a8', 'int4', 'nf4'] as const
 
 /**
  * Memory of a prepared base in a process of its own, as a share of its weights at the serving precision: the first

@@ -30,6 +30,16 @@ export const GOALS: readonly GoalRow[] = [
   }),
   row('vs-llama-cpp', 'single_decode', 'one request, one adapter: decoding', { least: 1.2 }),
   row('vs-llama-cpp', 'single_prefill', 'the same: its prompt of 100 tokens', { least: 1 }),
+  row(
+    'vs-llama-cpp',
+    'mixed_16_8bit',
+    'the same three on 8-bit weights (w8a8, q8_0): 16 adapters',
+    {
+      least: 2.5,
+    },
+  ),
+  row('vs-llama-cpp', 'single_decode_8bit', 'decoding', { least: 1.2 }),
+  row('vs-llama-cpp', 'single_prefill_8bit', 'the prompt', { least: 1 }),
   row('vs-transformers-js', 'batch_16_short', '16 rows of the base, past 100', { least: 2.5 }),
   row('vs-transformers-js', 'batch_16_long', 'the same, past 1,000', { least: 5 }),
   row('cold-adapter', 'ttft_ratio', 'first token, adapter from the registry / resident', {

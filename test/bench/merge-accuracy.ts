@@ -1,6 +1,6 @@
 /**
  * Merged against unmerged: greedy answers and likelihood of the sample adapters over generated cases, on every base
- * precision. `node test/bench/merge-accuracy.ts [--cases 5040] [--precision fp32,int8,int4,nf4]`; needs python3 for the
+ * precision. `node test/bench/merge-accuracy.ts [--cases 5040] [--precision fp32,int8,w8a8,int4,nf4]`; needs python3 for the
  * generators of test/models/tasks.py. One JSON object on stdout, progress on stderr.
  */
 import { execFileSync } from 'node:child_process'
@@ -174,7 +174,7 @@ function compare(cases: Case[], unmerged: Outcome[], merged: Outcome[]) {
 const { values } = parseArgs({
   options: {
     cases: { type: 'string', default: '5040' },
-    precision: { type: 'string', default: 'fp32,int8,int4,nf4' },
+    precision: { type: 'string', default: 'fp32,int8,w8a8,int4,nf4' },
   },
 })
 const each = Math.ceil(Number(values.cases) / Object.keys(ADAPTERS).length)

@@ -149,7 +149,7 @@ async function likelihoods(stories: number) {
     }
     const fp32 = await nll('fp32')
     const delta: Record<string, number> = {}
-    for (const precision of ['int8', ...ARMS] as const)
+    for (const precision of ['int8', 'w8a8', ...ARMS] as const)
       delta[precision] = rounded((await nll(precision)) - fp32, 3)
     const tokens = sequences.reduce((sum, ids) => sum + ids.length - 1, 0)
     found[name] = { fp32: rounded(fp32), tokens, delta }

@@ -3,13 +3,14 @@ import { open } from 'node:fs/promises'
 /** GGUF version 3 (ggml's docs/gguf.md), as much of it as a Llama and its LoRA adapters need. */
 
 /** ggml's own numbers of tensor types. */
-export const GGML_TYPE = { F32: 0, Q4_0: 2 } as const
+export const GGML_TYPE = { F32: 0, Q4_0: 2, Q8_0: 8 } as const
+export type GgmlType = (typeof GGML_TYPE)[keyof typeof GGML_TYPE]
 
 export interface GgufTensor {
   name: string
   /** Innermost first: ggml's order, the reverse of torch's. */
   dims: number[]
-  type: (typeof GGML_TYPE)[keyof typeof GGML_TYPE]
+  type: GgmlType
   data: Uint8Array
 }
 

@@ -2,8 +2,8 @@ import type { Checkpoint } from '@graft/runner/checkpoint/read-checkpoint.ts'
 import type { LoadedAdapter } from '@graft/runner/engine/engine.ts'
 import { linearSites } from '@graft/runner/engine/graph/sites.ts'
 import { GGML_TYPE, type GgufTensor, type GgufValue, writeGguf } from './gguf.ts'
-import { BLOCK, blockScale } from './q4-base.ts'
 import { BYTE_TOKENS, pieces, SPECIAL } from './vocabulary.ts'
+import type { WeightClass } from './weight-class.ts'
 
 /** Names of a block's modules in llama.cpp, by their names in the checkpoint. */
 const MODULES: Record<string, string> = {
@@ -43,40 +43,30 @@ function reordered(w: Float32Array, width: number, order: number[] | null): Floa
   return out
 }
 
-/** q4_0: per block an f16 scale, then 16 bytes; value j in the low half of byte j, value j + 16 in its high half. */
-export function q4(w: Float32Array): Uint8Array {
-  const bytes = new Uint8Array((w.length / BLOCK) * 18)
-  const view = new DataView(bytes.buffer)
-  for (let block = 0; block < w.length / BLOCK; block++) {
-    const begin = block * BLOCK
-    const { bits, value } = blockScale(w, begin)
-    view.setUint16(block * 18, bits, true)
-    const code = (i: number) => Math.round(w[begin + i]! / value) + 8
-    for (let j = 0; j < 16; j++) bytes[block * 18 + 2 + j] = code(j) | (code(j + 16) << 4)
-  }
-  return bytes
-}
-
 const asBytes = (w: Float32Array): Uint8Array =>
   new Uint8Array(w.buffer, w.byteOffset, w.byteLength)
 
-/** The base as a q4_0 GGUF; embeddings and head too. */
-export async function writeBaseGguf(path: string, { config, f32 }: Checkpoint): Promise<void> {
+/** The base as a GGUF of one class; embeddings and head too. @param checkpoint on the class's grid */
+export async function writeBaseGguf(
+  path: string,
+  { config, f32 }: Checkpoint,
+  { type, fileType, pack }: WeightClass,
+): Promise<void> {
   const { hidden, vocab, layers, heads, kvHeads, headDim } = config
   // A random base hands out the same array for many modules: each is packed once.
   const packed = new Map<Float32Array, Map<boolean, Uint8Array>>()
-  const pack = (w: Float32Array, inner: number, order: number[] | null): Uint8Array => {
+  const packOnce = (w: Float32Array, inner: number, order: number[] | null): Uint8Array => {
     const forms = packed.get(w) ?? new Map<boolean, Uint8Array>()
     packed.set(w, forms)
-    const data = forms.get(order !== null) ?? q4(reordered(w, inner, order))
+    const data = forms.get(order !== null) ?? pack(reordered(w, inner, order), inner)
     forms.set(order !== null, data)
     return data
   }
   const matrix = (name: string, source: string, out: number, inner: number): GgufTensor => ({
     name,
     dims: [inner, out],
-    type: GGML_TYPE.Q4_0,
-    data: pack(f32(`${source}.weight`, [out, inner]), inner, rowOrder(source, out, headDim)),
+    type,
+    data: packOnce(f32(`${source}.weight`, [out, inner]), inner, rowOrder(source, out, headDim)),
   })
   const norm = (name: string, source: string): GgufTensor => ({
     name,
@@ -99,7 +89,7 @@ export async function writeBaseGguf(path: string, { config, f32 }: Checkpoint): 
   const metadata: Record<string, GgufValue> = {
     'general.architecture': { text: 'llama' },
     'general.name': { text: 'random' },
-    'general.file_type': { u32: 2 },
+    'general.file_type': { u32: fileType },
     'llama.context_length': { u32: config.maxPositions },
     'llama.embedding_length': { u32: hidden },
     'llama.block_count': { u32: layers },
