@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { exportTo, openAdapter } from '@graft/convert/export-adapter.ts'
@@ -10,7 +11,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import * as adapterhub from '../adapterhub/fixtures.ts'
 import { baseOf, expectedOf, importFixture, readFolder, tensorsOf } from '../fixtures.ts'
-import { TO_MLX, toMlx } from './exports.ts'
+import { OF_MLX, TO_MLX, toMlx } from './exports.ts'
 import * as mlx from './fixtures.ts'
 
 const EXPORTED = join(import.meta.dirname, 'fixtures/exported')
@@ -252,6 +253,25 @@ describe('PEFT to MLX', () => {
       message: expect.stringContaining('shares the weight'),
     })
   })
+})
+
+describe('MLX out of its operations', () => {
+  const loaded: Record<string, Record<string, string>> = JSON.parse(
+    readFileSync(join(import.meta.dirname, 'fixtures/exported.json'), 'utf8'),
+  )
+  it.each(OF_MLX)(
+    '%s gives files that answer as the original, bit for bit, in mlx-lm',
+    async (name) => {
+      const { manifest, safetensors } = await mlx.importFixture(name)
+      const made = { manifest: { ...manifest, origin: null }, safetensors }
+      const { files, losses, notes } = await toMlx(made, { base: await mlx.baseOf(name) })
+      expect([losses, notes]).toEqual([[], []])
+      const digests = [...files].map(
+        ([path, bytes]) => [path, createHash('sha256').update(bytes).digest('hex')] as const,
+      )
+      expect(Object.fromEntries(digests)).toEqual(loaded[name])
+    },
+  )
 })
 
 describe('MLX to PEFT', () => {

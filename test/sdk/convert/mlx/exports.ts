@@ -13,6 +13,17 @@ export const TO_MLX = [
   'peft-ln',
 ] as const
 
+/** mlx-lm's own saves, written again from their operations alone; mlx-lm has loaded files of fixtures/exported.json's digests. */
+export const OF_MLX = [
+  'llama-trained',
+  'llama-trained-dora',
+  'llama-trained-full',
+  'llama-paths',
+  'llama-bf16',
+  'mixtral-switch',
+  'gpt2-lora',
+] as const
+
 /** An adapter as files of MLX, read into memory. */
 export async function toMlx(
   { manifest, safetensors }: { manifest: Manifest; safetensors: Uint8Array },
