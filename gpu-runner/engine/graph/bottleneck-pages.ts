@@ -22,7 +22,7 @@ export const bottleneckTables = (
  * Bottlenecks without norms and gates of their own: U act(D z + d) + u is added to what the block adds to its stream.
  * As pages of the bank, read as low-rank-pages.ts says; a token's pages are summed always.
  *
- *   bottleneck.<place>.pages.tokens [P,i,j], .valid [P,i,j,1], .sum [K,U], .put_sums [U,1]
+ *   bottleneck.<place>.pages.tokens [P,i,j], .valid [P,i,j,1], .sum [U,K], .ones [U,1,K], .put_sums [U,1,1]
  *   .reads_sum, .reads_stream [tokens,1] what a token's bottleneck reads, where they differ
  *   .is_<activation> [P,1,1,rank] which one a row of a page has, where there are several
  *   <block>:<place>.pages.down [P,1,hidden,rank], .bias [P,1,1,rank], .up [P,1,rank,hidden]
@@ -40,8 +40,9 @@ export function bottleneckPageInputs({ m, traits }: GraphContext): void {
       for (const flag of ['reads_sum', 'reads_stream']) m.input(name(flag), BOOL, ['tokens', 1])
     for (const activation of selected(traits))
       m.input(name(`is_${activation}`), BOOL, [p, 1, 1, PAGE_RANK])
-    m.input(name('sum'), INT64, [`${place}.K`, `${place}.U`])
-    m.input(name('put_sums'), INT64, [`${place}.U`, 1])
+    m.input(name('sum'), INT64, [`${place}.U`, `${place}.K`])
+    m.input(name('ones'), FLOAT, [`${place}.U`, 1, `${place}.K`])
+    m.input(name('put_sums'), INT64, [`${place}.U`, 1, 1])
   }
 }
 
@@ -91,6 +92,6 @@ export function bottleneckPages(
   const own = m.node('Where', [input('valid'), act, zero])
   const rows = m.node('Reshape', [m.node('MatMul', [own, up]), m.integers([-1, hidden])])
   const terms = m.node('Gather', [rows, input('sum')], { axis: 0 })
-  const updates = m.node('ReduceSum', [terms, m.integers([0])], { keepdims: 0 })
+  const updates = m.node('MatMul', [input('ones'), terms])
   return m.node('ScatterND', [output, input('put_sums'), updates], { reduction: 'add' })
 }

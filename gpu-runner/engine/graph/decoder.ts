@@ -8,6 +8,7 @@ import { embedding } from './embedding.ts'
 import { linearGroup } from './linear-group.ts'
 import { lmHead } from './lm-head.ts'
 import { pageInputs } from './low-rank-pages.ts'
+import { oneAdapterInputs } from './one-adapter.ts'
 import { ONNX_TYPE, OnnxModel } from './onnx-model.ts'
 import { ownInputs, ownNorm } from './own-tensors.ts'
 import { vectorInputs } from './row-vectors.ts'
@@ -67,7 +68,8 @@ interface Stream {
 /** Inputs that say which rows use which adapter machinery. */
 function adapterInputs(context: GraphContext): void {
   const { m, checkpoint, carries } = context
-  if (carries.lowRank && !carries.oneAdapter) pageInputs(context)
+  if (carries.oneAdapter) oneAdapterInputs(context)
+  else if (carries.lowRank) pageInputs(context)
   if (carries.vectors) vectorInputs(context)
   if (carries.bottlenecks) bottleneckPageInputs(context)
   if (carries.virtual) {

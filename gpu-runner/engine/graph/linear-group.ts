@@ -63,6 +63,6 @@ function product(context: GraphContext, group: LinearGroup, x: string): string {
  * for logits, are guarded. Attention may read a prefix, and what runs between up and down only adapters can blow up.
  */
 function isGuarded({ carries, checkpoint }: GraphContext, { kind, key }: LinearGroup): boolean {
-  if (kind === 'down') return Object.values(carries).some((carried) => carried)
+  if (kind === 'down') return carries.lowRank || carries.vectors || carries.own
   return kind === 'o' || key === `model.layers.${checkpoint.config.layers - 1}.qkv`
 }

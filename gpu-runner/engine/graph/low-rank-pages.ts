@@ -23,9 +23,9 @@ export const PAGE_RANK = 16
  * of a thread decide in which pieces it sums over `in`.
  *
  * Where every place is taken and no token reads two pages, `.put` names the rows [tokens*C, chunk] that outputs are added
- * to. Otherwise, and `.summed` says so, `.sum` [K,U] names the K outputs, or zeros, that are added first, for each of U
- * rows of `.put_sums`: ScatterND adds from several threads, so no row may be named twice, not even to add a zero. K stands
- * first because ReduceSum adds whole rows in turn then; over a later axis it adds in pairs, but not where U is 1.
+ * to. Otherwise, and `.summed` says so, `.sum` [U,K] names the K outputs, or zeros, that are added first, for each of U
+ * rows of `.put_sums`: ScatterND adds from several threads, so no row may be named twice, not even to add a zero. They are
+ * added as products with K ones, `.ones` [U,1,K], one by one: ReduceSum adds in another order where U is 1.
  * Places that nobody takes are selected away, never multiplied by a mask: Inf * 0 is NaN.
  */
 export function pageInputs(context: GraphContext): void {
@@ -39,8 +39,9 @@ export function pageInputs(context: GraphContext): void {
     m.input(`${kind}.pages.valid`, BOOL, [...places, 1])
     m.input(`${kind}.pages.put`, INT64, chunks > 1 ? [p, i, chunks, j, 1] : [p, i, j, 1])
     m.input(`${kind}.pages.summed`, BOOL, [])
-    m.input(`${kind}.pages.sum`, INT64, [`${kind}.K`, `${kind}.U`])
-    m.input(`${kind}.pages.put_sums`, INT64, [`${kind}.U`, 1])
+    m.input(`${kind}.pages.sum`, INT64, [`${kind}.U`, `${kind}.K`])
+    m.input(`${kind}.pages.ones`, FLOAT, [`${kind}.U`, 1, `${kind}.K`])
+    m.input(`${kind}.pages.put_sums`, INT64, [`${kind}.U`, 1, 1])
   }
 }
 
@@ -91,7 +92,7 @@ export function addLowRank(
     const updates = expand(m.node('Where', [input('valid'), shrunk, zero]))
     const rows = m.node('Reshape', [updates, m.integers([-1, chunk])])
     const terms = m.node('Gather', [rows, input('sum')], { axis: 0 })
-    const sum = m.node('ReduceSum', [terms, m.integers([0])], { keepdims: 0 })
+    const sum = m.node('MatMul', [input('ones'), terms])
     return add(target, 'put_sums', sum)
   }
   const put = (target: string) =>

@@ -3,6 +3,7 @@ import { GROUP_KINDS } from '../graph/linear-groups.ts'
 import { PAGE_RANK } from '../graph/low-rank-pages.ts'
 import type { Traits } from '../graph/traits.ts'
 import type { AdapterRun, Feeds } from './adapter-run.ts'
+import { floats } from './ort.ts'
 import type { Sequence } from './sequence.ts'
 
 /** Whether graph/one-adapter.ts, written for these traits, gives the row what it would get in any other run. */
@@ -23,6 +24,7 @@ export function oneAdapterFeeds({ bank, rows, tables }: AdapterRun): Feeds {
     const region = bank.pages[kind]
     const range = region.pagesOf(ownerOf(term))
     const { count } = range
+    feeds[`${kind}.ones`] = floats(new Float32Array(count).fill(1), [1, count])
     for (const { key, in: inner, out, chunk, parts } of bank.groupsOf(kind)) {
       const a = [count, parts.length, inner, PAGE_RANK]
       const b = [count, out / chunk, PAGE_RANK, chunk]

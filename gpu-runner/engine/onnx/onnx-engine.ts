@@ -61,7 +61,7 @@ export interface OnnxEngineOptions {
 }
 
 /** Raised whenever the arithmetic may change, so that admissions are made anew. */
-const GRAPH_REVISION = 6
+const GRAPH_REVISION = 7
 
 const OPERATIONS: OperationKind[] = [
   'low_rank',

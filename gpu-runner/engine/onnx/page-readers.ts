@@ -1,5 +1,5 @@
 import type { PageRange } from '../bank/page-region.ts'
-import { flags, longs, type Ort } from './ort.ts'
+import { flags, floats, longs, type Ort } from './ort.ts'
 
 type Feeds = Record<string, Ort.Tensor>
 
@@ -96,7 +96,7 @@ export function readerFeeds(table: Readers, byPart = false): Feeds {
   }
 }
 
-/** Which outputs [P*i*C*j, chunk] are summed, [K,U], for each of U rows [tokens*C, chunk] that have any. */
+/** Which outputs [P*i*C*j, chunk] are summed, [U,K], for each of U rows [tokens*C, chunk] that have any. */
 export function sumFeeds(
   { range, places, prompt, byToken, summed }: Readers,
   chunks: number,
@@ -115,12 +115,13 @@ export function sumFeeds(
       put[u * chunks + c] = BigInt(token * chunks + c)
       for (const [k, at] of own.entries()) {
         const output = (Math.floor(at / j) * chunks + c) * j + (at % j)
-        sum[k * rows + u * chunks + c] = BigInt(output)
+        sum[(u * chunks + c) * most + k] = BigInt(output)
       }
     }
   return {
     summed: flags(Uint8Array.of(summed ? 1 : 0), []),
-    sum: longs(sum, [most, rows]),
-    put_sums: longs(put, [rows, 1]),
+    sum: longs(sum, [rows, most]),
+    ones: floats(new Float32Array(rows * most).fill(1), [rows, 1, most]),
+    put_sums: longs(put, [rows, 1, 1]),
   }
 }
