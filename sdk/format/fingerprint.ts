@@ -1,5 +1,5 @@
 import { denseRows } from './dense/rows.ts'
-import type { Operation } from './operations.ts'
+import type { Dense, Operation } from './operations.ts'
 import { slotsOf } from './slots.ts'
 
 type Values = (tensor: string) => Float32Array
@@ -56,10 +56,16 @@ function bilinear(
   return Number(op.scale) * sum
 }
 
+/** Seeds of the signs u over a site's outputs and v over its inputs. */
+const seedsOf = ({ site }: Operation, nth: number): [number, number] => [
+  seedOf(`${nth} ${site} u`),
+  seedOf(`${nth} ${site} v`),
+]
+
 /** One number of what an operation does to its site. */
 function probeOperation(op: Operation, values: Values, nth: number): number {
   const seed = (part: string) => seedOf(`${nth} ${op.op} ${op.site} ${part}`)
-  const uv: [number, number] = [seedOf(`${nth} ${op.site} u`), seedOf(`${nth} ${op.site} v`)]
+  const uv = seedsOf(op, nth)
   switch (op.op) {
     case 'low_rank': {
       const bias = op.slots.Bbias
@@ -68,17 +74,6 @@ function probeOperation(op: Operation, values: Values, nth: number): number {
     }
     case 'magnitude':
       return bilinear(op, values, uv) + probe(values(op.slots.m), seed('m'))
-    case 'dense': {
-      if (op.form === 'rotation' || op.form === 'butterfly') break
-      const addRow = denseRows(op, values)
-      let sum = 0
-      for (let o = 0; o < op.out; o++) {
-        const row = new Float64Array(op.in)
-        addRow(row, o)
-        sum += sign(uv[0], o) * probe(row, uv[1])
-      }
-      return sum
-    }
     default:
       break
   }
@@ -86,9 +81,25 @@ function probeOperation(op: Operation, values: Values, nth: number): number {
   return slotsOf(op).reduce((sum, { slot, tensor }) => sum + probe(values(tensor), seed(slot)), 0)
 }
 
+/** u^T dW v of every probe, over one evaluation of dW's rows. */
+function probeDense(op: Dense, values: Values): number[] {
+  const seeds = Array.from({ length: PROBES }, (_, nth) => seedsOf(op, nth))
+  const sums = seeds.map(() => 0)
+  const addRow = denseRows(op, values)
+  for (let o = 0; o < op.out; o++) {
+    const row = new Float64Array(op.in)
+    addRow(row, o)
+    for (const [nth, [u, v]] of seeds.entries()) sums[nth]! += sign(u, o) * probe(row, v)
+  }
+  return sums
+}
+
 /** What one operation does to its site, in four numbers: random projections of its delta. */
-export const probesOf = (op: Operation, values: Values): number[] =>
-  Array.from({ length: PROBES }, (_, nth) => probeOperation(op, values, nth))
+export function probesOf(op: Operation, values: Values): number[] {
+  if (op.op === 'dense' && op.form !== 'rotation' && op.form !== 'butterfly')
+    return probeDense(op, values)
+  return Array.from({ length: PROBES }, (_, nth) => probeOperation(op, values, nth))
+}
 
 /**
  * What an adapter computes, in four numbers: the sums of its operations' probes. The same for every format that it is
