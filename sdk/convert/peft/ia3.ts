@@ -4,7 +4,7 @@ import type { Scale } from '@graft/sdk/format/operations.ts'
 import { type Collector, type CompiledPart, resolveSite } from '../compiled.ts'
 import type { ConfigReader } from '../config-keys.ts'
 import { compileExtras } from './extra.ts'
-import { checkTargets, matchesTargets } from './targets.ts'
+import { checkTargets, matchesTargets, targetCandidates } from './targets.ts'
 
 /** IA3: l scales a module's output, or the input of feed-forward modules. Its orientation on disk tells which. */
 export function compileIa3(
@@ -40,7 +40,7 @@ export function compileIa3(
     operations.push({ op: 'scale', site, side, size, slots: { l } })
     adapted.add(path)
   }
-  checkTargets(config, adapted, [])
+  checkTargets(config, adapted, targetCandidates(sites, adapted))
   const extras = compileExtras(collector, sites, config, rest, 'none')
   return {
     family: 'ia3',

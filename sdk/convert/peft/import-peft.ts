@@ -38,6 +38,7 @@ import { compileOft } from './oft.ts'
 import { withAliases } from './path-aliases.ts'
 import { compilePrefix, compilePrompt } from './prompts.ts'
 import { REFUSED_TYPES } from './refused-types.ts'
+import { checkTargets } from './targets.ts'
 import { compileVera } from './vera.ts'
 
 type Compile = (
@@ -89,12 +90,17 @@ function compileNorms(
 ): CompiledPart {
   const operations: Replace[] = []
   const rest = new Map<string, string>()
+  const adapted = new Set<string>()
   for (const [inner, key] of keys) {
     const [, path, param] = /^(.+)\.ln_tuning_layers\.(weight|bias)$/.exec(inner) ?? []
-    if (path !== undefined && (param === 'weight' || param === 'bias'))
+    if (path !== undefined && (param === 'weight' || param === 'bias')) {
       operations.push(replaceTensor(collector, sites, key, path, param))
-    else rest.set(inner, key)
+      adapted.add(path)
+    } else rest.set(inner, key)
   }
+  const isNorm = (path: string) => sites.shape(`${path}.weight`)?.length === 1
+  const renamed = [...adapted].some((path) => !sites.has(path))
+  checkTargets(config, adapted, renamed ? [] : sites.modules.filter(isNorm))
   const extras = compileExtras(collector, sites, config, rest, 'none')
   return {
     family: 'ln',
@@ -112,11 +118,14 @@ function compileTokens(
   sites: BaseSites,
 ): CompiledPart {
   const operations: Replace[] = []
+  const adapted = new Set<string>()
   for (const [inner, key] of keys) {
     const path = /^(.+)\.trainable_tokens_delta$/.exec(inner)?.[1]
-    if (path !== undefined)
-      operations.push(tokenRows(collector, sites, key, path, config.value('token_indices')))
+    if (path === undefined) continue
+    operations.push(tokenRows(collector, sites, key, path, config.value('token_indices')))
+    if (sites.resolve(path) !== sites.tiedHead) adapted.add(path)
   }
+  checkTargets(config, adapted, [])
   return { family: 'trainable_tokens', flags: [], operations, training: {} }
 }
 

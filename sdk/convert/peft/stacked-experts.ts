@@ -93,6 +93,10 @@ function compileStack(
   const { collector, sites, settings } = context
   const site = `${module}.${name}`
   const [experts, first, second] = sites.shape(site) as [number, number, number]
+  if (experts === 1 && inOut && form === 'straight')
+    unsupported(
+      `${path}.${name}: PEFT adds the update of a stack of one expert untransposed to a weight that lies transposed; adapt the module with target_modules`,
+    )
   const place = inOut ? { in: first, out: second } : { in: second, out: first }
   const { a, b } = factorShapes(context, path, [keys.A, keys.B])
   const rank = settings.rankOf(`${path}.${name}`)

@@ -1,4 +1,5 @@
 import { exportAdapter } from '@graft/convert/export-adapter.ts'
+import { deltaNorm } from '@graft/sdk/format/delta-norm.ts'
 import type { LowRank, Replace } from '@graft/sdk/format/operations.ts'
 import { manifestBytes, parseManifest } from '@graft/sdk/format/parse-manifest.ts'
 import { describe, expect, it } from 'vitest'
@@ -66,7 +67,11 @@ describe('the update of every module is what PEFT computes', () => {
     expect(own).toHaveLength(count)
     for (const op of own) {
       const delta = deltaOf(op, tensors)
-      expect(worstShare(delta, want.get(op.site)!.data), op.site).toBeLessThan(LIMIT)
+      const { data } = want.get(op.site)!
+      expect(worstShare(delta, data), op.site).toBeLessThan(LIMIT)
+      const norm = Math.hypot(...data)
+      const traced = deltaNorm(op, (slot) => tensors.get(slot)!.data)!
+      expect(Math.abs(traced - norm) / norm, op.site).toBeLessThan(1e-5)
       want.delete(op.site)
     }
     // A module of which AdaLoRA dropped every rank has no operation, and no update.

@@ -280,6 +280,64 @@ describe('experts are refused', () => {
   })
 })
 
+describe('a stack of one expert', () => {
+  it('is refused where PEFT adds its update to the wrong side', async () => {
+    const found = await baseNamed('gpt-oss')
+    const tensors = found.tensors.map(({ name, shape, ...rest }) => {
+      return { ...rest, name, shape: name.includes('experts') ? [1, ...shape.slice(1)] : shape }
+    })
+    const files = folderOf('lora-experts-gpt-oss-v5')
+    both(
+      reshape('base_layer.lora_A', ([, i]) => [4, i!]),
+      reshape('base_layer.lora_B', ([o]) => [o!, 4]),
+      reshape('experts.lora_A', ([, i]) => [4, i!]),
+      reshape('experts.lora_B', ([o]) => [o!, 4]),
+    )(files)
+    const options = { name: '@acme/made', version: '1.0.0' }
+    await expect(
+      importAdapter({ files, base: { ...found, tensors }, ...options }),
+    ).rejects.toMatchObject({
+      code: 'ERR_METHOD_UNSUPPORTED',
+      message: expect.stringContaining('a stack of one expert'),
+    })
+  })
+})
+
+describe('norms, token rows and IA3 are refused', () => {
+  it.each<[string, string, Edit, string, string]>([
+    [
+      'where the config names a norm without tensors',
+      'norms',
+      withConfig({ target_modules: ['input_layernorm', 'post_attention_layernorm', 'norm'] }),
+      'ERR_TENSOR_MISSING',
+      'post_attention_layernorm',
+    ],
+    [
+      'where the config names other norms',
+      'norms',
+      withConfig({ target_modules: ['norm'] }),
+      'ERR_CONFIG_INVALID',
+      'input_layernorm',
+    ],
+    [
+      'where the config names another embedding',
+      'token-rows',
+      withConfig({ target_modules: ['wte'] }),
+      'ERR_CONFIG_INVALID',
+      'embed_tokens',
+    ],
+    [
+      'where the config names a layer without tensors',
+      'ia3',
+      withConfig({ exclude_modules: null }),
+      'ERR_TENSOR_MISSING',
+      'layers.0.mlp.down_proj',
+    ],
+  ])('%s', async (_, name, edit, code, message) => {
+    await refuses(name, edit, code, message)
+  })
+})
+
 describe('a parameter whose weight lies transposed', () => {
   it('is refused, also where it is square and shapes say nothing', async () => {
     await refuses(
