@@ -61,20 +61,37 @@ export async function openAnyAdapter(
       base,
     }
   }
-  const { source, detected } = await detectSource(files)
-  const { configPath, weightsPath } = detected
-  const config = configPath === null ? null : await readAll(files.get(configPath)!)
-  const base = await chooseBase(context, flags, config)
-  const { manifest, safetensors, report } = await importSource({
-    ...{ files, base, name: '@local/adapter', version: '0.0.0' },
-    createHash: nodeHash,
-  })
-  const by = KNOWN_BY[source.format](configPath ?? '', weightsPath)
+  const { manifest, safetensors, report, base, detected } = await importFiles(
+    context,
+    files,
+    flags,
+    { name: '@local/adapter', version: '0.0.0' },
+  )
   return {
     ...(await openAdapter(manifest, safetensors)),
-    detected: { format: source.format, tool: source.tool, by },
+    detected,
     size: safetensors.size,
     report,
     base,
   }
+}
+
+/** Imports what a training tool saved, on the base that the flags or its config name. */
+export async function importFiles(
+  context: CliContext,
+  files: ReadonlyMap<string, ByteSource>,
+  flags: BaseFlags,
+  named: { name: string; version: string; description?: string; license?: string },
+) {
+  const { source, detected } = await detectSource(files)
+  const { configPath, weightsPath } = detected
+  const config = configPath === null ? null : await readAll(files.get(configPath)!)
+  const base = await chooseBase(context, flags, config)
+  const imported = await importSource({ files, base, ...named, createHash: nodeHash })
+  const as: DetectedAs = {
+    format: source.format,
+    tool: source.tool,
+    by: KNOWN_BY[source.format](configPath ?? '', weightsPath),
+  }
+  return { ...imported, base, detected: as }
 }

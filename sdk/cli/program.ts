@@ -62,14 +62,15 @@ export function createProgram(
     .configureHelp({ showGlobalOptions: true })
 
   program
-    .command('publish <dir>')
-    .description("import a training tool's folder, sign it and publish it")
+    .command('publish <path>')
+    .description("import a training tool's folder or file, sign it and publish it")
     .requiredOption('--name <@scope/name>', 'package')
     .requiredOption('--version <x.y.z>', 'version')
     .option(
       '--base <which>',
       'digest, name or folder of the base (default: the name in the config)',
     )
+    .option('--base-config <file>', "the base's config.json, where --base has none")
     .option('--goldens <file>', 'logits that runners must reproduce')
     .option('--private', 'only your organisation may pull and call it')
     .option('--tag <tag>', 'dist-tag, may be repeated (default: latest)', collect)

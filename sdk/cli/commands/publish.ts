@@ -1,20 +1,21 @@
-import { type ImportReport, importAdapter } from '@graft/convert/import-adapter.ts'
+import type { ImportReport } from '@graft/convert/import-adapter.ts'
+import { readAll } from '@graft/sdk/format/byte-source.ts'
 import { signEnvelope } from '@graft/sdk/format/jws.ts'
 import { JWS_TYPES, type Manifest } from '@graft/sdk/format/manifest.ts'
 import { manifestDigest } from '@graft/sdk/format/parse-manifest.ts'
 import { goldensStatement, statementBytes } from '@graft/sdk/format/statements.ts'
-import { chooseBase } from '../choose-base.ts'
+import type { BaseFlags } from '../choose-base.ts'
 import { type CliContext, registryOf, requireToken } from '../context.ts'
-import { readFolder } from '../files.ts'
+import { openInput } from '../files.ts'
 import { openKey } from '../key-files.ts'
+import { importFiles } from '../open-adapter.ts'
 import { createBar } from '../progress.ts'
 import { readGoldens } from '../read-goldens.ts'
 import { bytes, facts } from '../text.ts'
 
-export interface PublishFlags {
+export interface PublishFlags extends BaseFlags {
   name: string
   version: string
-  base?: string
   goldens?: string
   private?: boolean
   tag?: string[]
@@ -23,26 +24,24 @@ export interface PublishFlags {
   license?: string
 }
 
-/** `graft publish <dir>`: import, show what was understood, sign, send. */
+/** `graft publish <dir | file>`: import, show what was understood, sign, send. */
 export async function publishCommand(
   context: CliContext,
-  folder: string,
+  path: string,
   flags: PublishFlags,
 ): Promise<void> {
   const { output } = context
   requireToken(context)
   const key = await openKey(context.config.home, flags.key)
   const registry = registryOf(context)
-  const files = await readFolder(folder)
-  const base = await chooseBase(context, flags, files.get('adapter_config.json') ?? null)
-  const { manifest, safetensors, report } = await importAdapter({
-    files,
-    base,
+  await using input = await openInput(path)
+  const imported = await importFiles(context, input.files, flags, {
     name: flags.name,
     version: flags.version,
     ...(flags.description ? { description: flags.description } : {}),
     ...(flags.license ? { license: flags.license } : {}),
   })
+  const { manifest, report, base } = imported
   output.log(understood(manifest, report))
   const golden = flags.goldens ? await readGoldens(flags.goldens) : null
   const attestations = []
@@ -57,7 +56,7 @@ export async function publishCommand(
   const bar = createBar(output, 'upload')
   const published = await registry.publish({
     manifest,
-    safetensors,
+    safetensors: await readAll(imported.safetensors),
     attestations,
     keys: [key],
     blobs: golden ? [{ digest: golden.goldens.logits.sha256, bytes: golden.logits }] : [],
