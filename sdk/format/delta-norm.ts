@@ -1,18 +1,41 @@
 import { denseNorm } from './dense/norm.ts'
 import type { Operation } from './operations.ts'
 
-/** G[i, j] = sum over the long axis of M's row i times row j. M [rows, length] read by strides. */
-function gram(m: Float32Array, rows: number, rowStride: number, step: number): Float64Array {
+/**
+ * G[i, j] = row i times row j of M [rows, length], each summed in f64 from the first element on. Four sums at a time: one by
+ * one each addition would wait for the one before.
+ */
+function gram(m: Float32Array, rows: number): Float64Array {
   const length = m.length / rows
   const g = new Float64Array(rows * rows)
-  for (let i = 0; i < rows; i++)
-    for (let j = i; j < rows; j++) {
-      let sum = 0
-      for (let k = 0; k < length; k++)
-        sum += m[i * rowStride + k * step]! * m[j * rowStride + k * step]!
-      g[i * rows + j] = g[j * rows + i] = sum
+  for (let i = 0; i < rows; i++) {
+    const a = i * length
+    for (let j = i; j < rows; j += 4) {
+      // Past the last row the same one is summed again, and nothing is kept of it.
+      const at = (n: number): number => Math.min(j + n, rows - 1) * length
+      const [b, c, d, e] = [at(0), at(1), at(2), at(3)]
+      let [p, q, r, s] = [0, 0, 0, 0]
+      for (let k = 0; k < length; k++) {
+        const x = m[a + k]!
+        p += x * m[b + k]!
+        q += x * m[c + k]!
+        r += x * m[d + k]!
+        s += x * m[e + k]!
+      }
+      for (const [n, sum] of [p, q, r, s].entries())
+        if (j + n < rows) g[i * rows + j + n] = g[(j + n) * rows + i] = sum
     }
+  }
   return g
+}
+
+/** Columns of M [length, columns] as rows: strides of a long matrix would miss the cache at every step. */
+function columnsOf(m: Float32Array, columns: number): Float32Array {
+  const length = m.length / columns
+  const out = new Float32Array(m.length)
+  for (let k = 0; k < length; k++)
+    for (let j = 0; j < columns; j++) out[j * length + k] = m[k * columns + j]!
+  return out
 }
 
 /**
@@ -20,8 +43,8 @@ function gram(m: Float32Array, rows: number, rowStride: number, step: number): F
  * The same for every tool's file of one adapter, and for any A, B that share a product.
  */
 export function lowRankNorm(a: Float32Array, b: Float32Array, rank: number, scale: number): number {
-  const aa = gram(a, rank, a.length / rank, 1)
-  const bb = gram(b, rank, 1, rank)
+  const aa = gram(a, rank)
+  const bb = gram(columnsOf(b, rank), rank)
   return (
     Math.abs(scale) *
     Math.sqrt(
