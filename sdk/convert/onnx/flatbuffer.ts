@@ -20,6 +20,12 @@ export interface FlatTable {
 
 const LENGTH_BYTES = 4
 
+/** Everything is aligned to its own size; FlatBuffers' verifier refuses what is not. */
+function aligned(at: number, to: number, what: string): number {
+  if (at % to === 0) return at
+  throw invalid(expected(what, `at a multiple of ${to}`, at))
+}
+
 /** Offsets are within 2 GB (FlatBuffers' own limit), and each is read where it stands. */
 function reader(source: ByteSource) {
   const view = async (at: number, size: number, what: string): Promise<DataView> => {
@@ -38,7 +44,8 @@ function reader(source: ByteSource) {
 
 async function openTable(source: ByteSource, at: number, where: string): Promise<FlatTable> {
   const read = reader(source)
-  const vtable = at - (await read.i32(at, where))
+  const vtable = aligned(at, 4, where) - (await read.i32(at, where))
+  aligned(vtable, 2, `${where}: vtable`)
   const vtableBytes = await read.u16(vtable, `${where}: vtable`)
   const tableBytes = await read.u16(vtable + 2, `${where}: vtable`)
   if (vtableBytes < 4 || vtableBytes % 2 !== 0 || vtable + vtableBytes > source.size)
@@ -54,19 +61,25 @@ async function openTable(source: ByteSource, at: number, where: string): Promise
     if (offset === 0) return null
     if (offset < 4 || offset + 4 > tableBytes)
       throw invalid(expected(`${what}: its place`, 'inside its table', offset))
-    return at + offset
+    return aligned(at + offset, 4, what)
+  }
+  const follow = async (place: number, what: string): Promise<number> => {
+    const offset = await read.u32(place, what)
+    if (offset === 0) throw invalid(`${what}: its offset must not be 0`)
+    return place + offset
   }
   /** What an offset field points at; null when absent. */
   const target = async (field: number, what: string): Promise<number | null> => {
     const place = await placeOf(field, what)
-    return place === null ? null : place + (await read.u32(place, what))
+    return place === null ? null : follow(place, what)
   }
   /** A vector's items of `width` bytes: where they begin and how many there are. */
   const vector = async (field: number, width: number, what: string) => {
     const found = await target(field, what)
     if (found === null) return { begin: 0, count: 0 }
-    const count = await read.u32(found, `${what}: length`)
+    const count = await read.u32(aligned(found, LENGTH_BYTES, what), `${what}: length`)
     const begin = found + LENGTH_BYTES
+    aligned(begin, width, what)
     if (begin + count * width <= source.size) return { begin, count }
     throw invalid(expected(`${what}: length`, 'inside the file', count))
   }
@@ -80,6 +93,8 @@ async function openTable(source: ByteSource, at: number, where: string): Promise
       const { begin, count } = await vector(field, 1, what)
       if (count > most) throw invalid(expected(what, `at most ${most} bytes long`, count))
       if (count === 0) return ''
+      const end = (await read.view(begin + count, 1, what)).getUint8(0)
+      if (end !== 0) throw invalid(expected(what, 'to end with a zero', end))
       const bytes = await readRange(source, begin, begin + count)
       try {
         return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
@@ -101,8 +116,7 @@ async function openTable(source: ByteSource, at: number, where: string): Promise
       const { begin, count } = await vector(field, 4, what)
       const tables: FlatTable[] = []
       for (let i = 0; i < count; i++) {
-        const place = begin + 4 * i
-        const to = place + (await read.u32(place, what))
+        const to = await follow(begin + 4 * i, `${what}[${i}]`)
         tables.push(await openTable(source, to, `${what}[${i}]`))
       }
       return tables

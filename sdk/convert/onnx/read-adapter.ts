@@ -81,6 +81,7 @@ export async function readOrtAdapter(source: ByteSource): Promise<OrtAdapter> {
   const parameters: OrtParameter[] = []
   for (const [i, table] of (await root.tables(3, 'parameters')).entries())
     parameters.push(await readParameter(table, i))
+  if (parameters.length === 0) throw invalid('it has no parameters')
   checkApart(parameters)
   return {
     adapterVersion: await root.int32(1, 'adapter_version'),

@@ -32,10 +32,10 @@ describe('an .onnx_adapter that is damaged', () => {
   it.each([
     [
       'a root outside the file',
-      at('versions', 0, 0x7fffffff),
+      at('versions', 0, 0x7ffffff0),
       /the root must be 4 bytes inside the file/,
     ],
-    ['a vtable outside the file', at('versions', 12, 0x7fffffff), /the root: vtable/],
+    ['a vtable outside the file', at('versions', 12, 0x7ffffff0), /the root: vtable/],
     ['another version', at('versions', 16, 2), /format_version must be 1, got 2/],
     ['a billion parameters', at('versions', 32, 1e9), /parameters: length must be inside the file/],
     ['a parameter outside the file', at('versions', 36, 0x7ffffff0), /parameters\[0\]/],
