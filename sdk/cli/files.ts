@@ -71,6 +71,18 @@ function fileSource(path: string, size: number): ByteSource & { close(): Promise
   }
 }
 
+/** Tools save several adapters to folders side by side: the user meant one of them. */
+async function noFiles(folder: string): Promise<GraftError> {
+  const inside = await readdir(folder, { recursive: true })
+  const configs = inside.filter((name) => basename(name) === 'adapter_config.json')
+  const found = configs.map((name) => join(folder, dirname(name)))
+  const way =
+    found.length === 0
+      ? 'give the folder or the file that a training tool saved'
+      : `there is ${found.slice(0, 3).join(', ')}${found.length > 3 ? ', ...' : ''}: give one of them`
+  return new GraftError('ERR_REQUEST_INVALID', `${folder} holds no files; ${way}`)
+}
+
 /** Files of a folder or a file by itself, read by ranges while it is open. */
 export interface OpenInput extends AsyncDisposable {
   files: Map<string, ByteSource>
@@ -96,6 +108,7 @@ export async function openInput(path: string): Promise<OpenInput> {
         .map(({ name }) => name)
     : [basename(path)]
   const folder = entry.isDirectory() ? path : dirname(path)
+  if (names.length === 0) throw await noFiles(path)
   const sources = await Promise.all(
     names.sort().map(async (name) => {
       const file = join(folder, name)

@@ -2,6 +2,7 @@ import { readRange } from '@graft/sdk/format/byte-source.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import { pickConfig, readConfigFile } from './config-file.ts'
 import { FORMATS } from './formats.ts'
+import { nameFile } from './name-file.ts'
 import { isPickle, pickled } from './pickle.ts'
 import type { Detected, OpenedFiles, SourceFiles, SourceFormat } from './source-format.ts'
 
@@ -51,6 +52,8 @@ async function nameUnknown({ files, heads }: OpenedFiles): Promise<GraftError> {
   const nemo = [...files.keys()].find((name) => name.endsWith('.nemo'))
   if (nemo !== undefined)
     return unknown(`${nemo} is NeMo, which has no importer; save the adapter with PEFT`)
+  const named = [...heads].flatMap(([name, head]) => nameFile(name, head) ?? [])
+  if (named[0] !== undefined) return unknown(named[0])
   return unknown(
     `none of the ${files.size} files is an adapter of ${FORMATS.map(({ tool }) => tool).join(', ')}; give the folder or the file that the tool saved`,
   )

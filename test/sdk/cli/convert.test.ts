@@ -138,6 +138,40 @@ describe('graft convert', () => {
     expect([dora.exit, dora.json().error.code]).toEqual([9, 'ERR_METHOD_UNSUPPORTED'])
   })
 
+  it('says what a path is that is no adapter, and where one is', async () => {
+    const peft = join(FIXTURES, 'peft-lora')
+    mkdirSync(join(shell.folder, 'runs/first'), { recursive: true })
+    copyFileSync(
+      join(peft, 'adapter_config.json'),
+      join(shell.folder, 'runs/first/adapter_config.json'),
+    )
+    writeFileSync(
+      join(shell.folder, 'pointer'),
+      'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n',
+    )
+    const cases: [string, string, RegExp][] = [
+      [
+        join(peft, 'adapter_model.safetensors'),
+        'ERR_SOURCE_UNKNOWN',
+        /holds PEFT's tensors without adapter_config\.json.*folder/,
+      ],
+      [
+        join(BASE, 'model.safetensors'),
+        'ERR_SOURCE_UNKNOWN',
+        /tensors are of no adapter \(lm_head\.weight/,
+      ],
+      ['pointer', 'ERR_SOURCE_UNKNOWN', /Git LFS pointer.*git lfs pull/],
+      ['runs', 'ERR_REQUEST_INVALID', /holds no files; there is runs\/first: give one of them/],
+    ]
+    for (const [path, code, message] of cases) {
+      const ran = await shell.graft(['inspect', path, '--base', BASE, '--json'])
+      expect([path, ran.json().error]).toEqual([
+        path,
+        { code, message: expect.stringMatching(message) },
+      ])
+    }
+  })
+
   it("takes a base's record and config apart, as a registry has them, and a GGUF file by itself", async () => {
     const { digest, identity, tensors } = await fixtureBase()
     writeFileSync(join(shell.folder, 'record.json'), JSON.stringify({ digest, identity, tensors }))

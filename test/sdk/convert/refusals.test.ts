@@ -50,7 +50,12 @@ describe('detectSource', () => {
   })
 
   it.each<[string, [string, Uint8Array][], string, string]>([
-    ['no config', [[WEIGHTS, weights]], 'ERR_SOURCE_UNKNOWN', 'none of the 1 files'],
+    [
+      'no config',
+      [[WEIGHTS, weights]],
+      'ERR_SOURCE_UNKNOWN',
+      'is a safetensors file without tensors',
+    ],
     [
       'two adapters',
       [
