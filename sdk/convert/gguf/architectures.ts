@@ -49,6 +49,16 @@ export const ARCHITECTURES: readonly Architecture[] = [
   decoder('smollm3', ['smollm3'], undefined, true),
   decoder('qwen2', ['qwen2']),
   decoder('qwen3', ['qwen3']),
+  // Of families with experts the rest of a block: experts are stacked, and refused where they are met.
+  decoder('qwen2moe', ['qwen2_moe'], {
+    ...ATTENTION,
+    ffn_gate_shexp: 'mlp.shared_expert.gate_proj',
+    ffn_up_shexp: 'mlp.shared_expert.up_proj',
+    ffn_down_shexp: 'mlp.shared_expert.down_proj',
+  }),
+  decoder('qwen3moe', ['qwen3_moe'], ATTENTION),
+  decoder('command-r', ['cohere']),
+  decoder('stablelm', ['stablelm']),
   decoder('gemma', ['gemma']),
   decoder('gemma2', ['gemma2']),
   decoder('gemma3', ['gemma3_text', 'gemma3']),

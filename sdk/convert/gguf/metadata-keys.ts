@@ -6,7 +6,7 @@ type Metadata = ReadonlyMap<string, GgufValue>
 
 /** What people and catalogues read (gguf-py's Keys.General), and what llama-server does around a prompt. */
 const INERT =
-  /^(?:general\.(?:name|author|version|organization|finetune|basename|description|quantized_by|size_label|license(?:\.name|\.link)?|url|doi|uuid|repo_url|source\.(?:url|doi|uuid|repo_url)|tags|languages|file_type|quantization_version|alignment|(?:base_model|dataset)\.(?:count|\d+\.(?:name|author|version|organization|description|url|doi|uuid|repo_url)))|adapter\.lora\.(?:task_name|prompt_prefix))$/
+  /^(?:general\.(?:name|author|version|organization|finetune|basename|description|quantized_by|size_label|license(?:\.name|\.link)?|url|doi|uuid|repo_url|source\.(?:url|doi|uuid|repo_url|huggingface\.repository)|tags|languages|file_type|quantization_version|alignment|(?:base_model|dataset)\.(?:count|\d+\.(?:name|author|version|organization|description|url|doi|uuid|repo_url)))|adapter\.lora\.(?:task_name|prompt_prefix))$/
 
 const READ = new Set(['general.architecture', 'general.type', 'adapter.type', 'adapter.lora.alpha'])
 

@@ -35,6 +35,7 @@ SIZES = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_
              num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=False,
              bos_token_id=1, eos_token_id=2, pad_token_id=0)
 SPLIT = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+MOE = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16)
 GEMMA = {**SIZES, "tie_word_embeddings": True, "head_dim": 8}
 GPT2 = dict(vocab_size=VOCAB, n_embd=32, n_layer=1, n_head=4, n_positions=64, n_ctx=64, bos_token_id=1, eos_token_id=2)
 
@@ -65,6 +66,12 @@ FAMILIES = {
     # llama.cpp's converter turns these factors over with Conv1D's weights, although PEFT stores them as a linear layer's:
     # the file that it makes fits no GPT-2, and llama.cpp refuses it too.
     "gpt2": (hf.GPT2Config(**GPT2), ["c_attn", "c_proj", "c_fc"], dict(fan_in_fan_out=True), "f32"),
+    "mixtral": (hf.MixtralConfig(**{**SIZES, "num_local_experts": 2}), SPLIT[:4], {}, "f32"),
+    "qwen2moe": (hf.Qwen2MoeConfig(**{**SIZES, **MOE, "shared_expert_intermediate_size": 24}),
+                 [*SPLIT[:4], *(f"shared_expert.{name}" for name in SPLIT[4:])], {}, "f32"),
+    "qwen3moe": (hf.Qwen3MoeConfig(**{**SIZES, **MOE, "head_dim": 8, "norm_topk_prob": True}), SPLIT[:4], {}, "f32"),
+    "command-r": (hf.CohereConfig(**{**SIZES, "tie_word_embeddings": True}), SPLIT, {}, "f32"),
+    "stablelm": (hf.StableLmConfig(**SIZES), SPLIT, {}, "f32"),
     "olmo2": (hf.Olmo2Config(**SIZES), SPLIT, {}, "f32"),
 }
 
