@@ -3,6 +3,7 @@ import { openAdapter } from '@graft/convert/export-adapter.ts'
 import type { OpenAdapter } from '@graft/convert/exporter.ts'
 import { type ImportReport, importSource } from '@graft/convert/import-adapter.ts'
 import type { SourceFormat } from '@graft/convert/source-format.ts'
+import { baseDigest } from '@graft/sdk/format/base-identity.ts'
 import { type ByteSource, readAll } from '@graft/sdk/format/byte-source.ts'
 import { parseManifest } from '@graft/sdk/format/parse-manifest.ts'
 import { verifyAdapter } from '@graft/sdk/format/verify-adapter.ts'
@@ -52,7 +53,9 @@ export async function openAnyAdapter(
   if (own && weights) {
     const manifest = parseManifest(await readAll(own))
     await verifyAdapter(manifest, weights, undefined, { createHash: nodeHash })
-    const base = flags.base === undefined ? null : await chooseBase(context, flags, null)
+    // A config alone says nothing of modules: the base that goes with it is the adapter's own, as the registry has it.
+    const wanted = flags.base ?? (flags.baseConfig ? await baseDigest(manifest.base) : undefined)
+    const base = wanted ? await chooseBase(context, { ...flags, base: wanted }, null) : null
     return {
       ...(await openAdapter(manifest, weights)),
       detected: { format: 'graft', tool: 'Graft', by: KNOWN_BY.graft('', '') },

@@ -45,6 +45,8 @@ export async function inspectCommand(
 
 const hint = (output: Output, text: string): void => output.log(text)
 
+type Fact = [name: string, value: string | null]
+
 function summary(
   { manifest, report, detected, size }: OpenedAdapter,
   { matches, sites, fingerprint }: AdapterProofs,
@@ -55,12 +57,19 @@ function summary(
   const counts = new Map<string, number>()
   for (const { op } of sites) counts.set(op, (counts.get(op) ?? 0) + 1)
   const scales = [...new Set(sites.flatMap(({ scale }) => scale ?? []))]
-  const version = report?.toolVersion ?? manifest.origin?.toolVersion
-  const rows: [string, string | null][] = [
+  const { origin } = manifest
+  const version = report?.toolVersion ? ` ${report.toolVersion}` : ''
+  const rows: Fact[] = [
+    ...(report === null ? [['adapter', `${manifest.name}@${manifest.version}`] as Fact] : []),
+    ['format', `${detected.tool}${version}, by ${detected.by}`],
     ...(report === null
-      ? [['adapter', `${manifest.name}@${manifest.version}`] as [string, string]]
+      ? [
+          [
+            'origin',
+            origin ? `${origin.format} ${origin.toolVersion ?? ''}`.trim() : 'none',
+          ] as Fact,
+        ]
       : []),
-    ['format', `${detected.tool}${version ? ` ${version}` : ''}, by ${detected.by}`],
     ['method', [manifest.method.family, ...manifest.method.flags].join(' + ')],
     ['base', `${manifest.base.name} (${manifest.base.architecture})`],
     ...fitOf(compatibility, report !== null),
@@ -87,7 +96,7 @@ function summary(
           ['config without effect', report.inertKeys.join(', ') || 'none'],
           ['files left out', report.ignoredFiles.join(', ') || 'none'],
           ['exports back', report.byteExact ? 'byte for byte' : 'tensor for tensor'],
-        ] as [string, string][])),
+        ] as Fact[])),
   ]
   return fitFacts(rows, width)
 }
@@ -98,15 +107,12 @@ const listed = (values: readonly string[]): string | null =>
     : values.slice(0, 4).join(', ') + (values.length > 4 ? ` and ${values.length - 4} more` : '')
 
 /** A training folder does not say which bytes it was trained on: that its tensors fit is all that can be proven. */
-function fitOf(compatibility: Compatibility | null, imported: boolean): [string, string][] {
+function fitOf(compatibility: Compatibility | null, imported: boolean): Fact[] {
   if (compatibility === null) return []
   const { status, reasons } = compatibility
   const [first, ...rest] = reasons.map(({ what }) => what)
   const same = imported ? 'every tensor has its place in it' : 'the very bytes it was made for'
-  return [
-    ['fits', `${status}: ${first ?? same}`],
-    ...rest.map((what): [string, string] => ['', what]),
-  ]
+  return [['fits', `${status}: ${first ?? same}`], ...rest.map((what): Fact => ['', what])]
 }
 
 const number = (value: number | null): string => (value === null ? '-' : value.toPrecision(4))
