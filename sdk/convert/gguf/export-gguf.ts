@@ -10,7 +10,7 @@ import { foldScale } from '../fold-scale.ts'
 import { lowRankOnly } from '../low-rank-only.ts'
 import { transposed } from '../transpose.ts'
 import type { Architecture } from './architectures.ts'
-import { chooseAlpha, factorOf, scaleOf } from './choose-alpha.ts'
+import { chooseAlpha, factorOf, isExact, scaleOf } from './choose-alpha.ts'
 import type { AdapterType } from './ggml-types.ts'
 import { architectureOf, type Role, tensorOfSite } from './names.ts'
 import { DEFAULT_ALIGNMENT, MAX_NAME_BYTES, padded } from './read-header.ts'
@@ -62,7 +62,15 @@ async function rowsOf(
   const folded = await foldFactors(op, tensors)
   const scaled = { scale: Number(op.scale), rank: op.rank }
   const a = await foldScale(op.site, folded.A, 1, KEPT)
-  const b = await foldScale(op.site, folded.B, factorOf(scaled, alpha), KEPT)
+  const factor = factorOf(scaled, alpha)
+  const b = await foldScale(op.site, folded.B, factor, KEPT)
+  const got = scaleOf(alpha, op.rank)
+  const rounded: Loss = {
+    site: op.site,
+    field: 'scale',
+    what: `alpha / rank in f32 is ${got}`,
+    maxAbsError: Math.abs(got - scaled.scale),
+  }
   return {
     rows: [
       { name: `${name}.lora_a`, tensor: role === 'embedding' ? transposed(a.tensor) : a.tensor },
@@ -71,7 +79,12 @@ async function rowsOf(
         tensor: heads === null ? b.tensor : checkpointToFile(b.tensor, heads, `${name}.lora_b`),
       },
     ],
-    losses: [...folded.losses, ...a.losses, ...b.losses],
+    losses: [
+      ...folded.losses,
+      ...a.losses,
+      ...b.losses,
+      ...(factor === 1 && !isExact(scaled, alpha) ? [rounded] : []),
+    ],
   }
 }
 
