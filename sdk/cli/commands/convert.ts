@@ -1,4 +1,4 @@
-import { basename, join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { type CastDtype, castAdapter } from '@graft/convert/cast-dtype.ts'
 import { exportTo } from '@graft/convert/export-adapter.ts'
 import type { Exported, Loss } from '@graft/convert/exporter.ts'
@@ -34,7 +34,7 @@ export async function convertCommand(
   await using input = await openInput(path)
   const opened = await openAnyAdapter(context, input.files, flags)
   const { rebuilt, exported } = await convert(opened, flags)
-  const folder = flags.out ?? `${basename(path).replace(/\.[^.]+$/, '') || 'adapter'}-${flags.to}`
+  const folder = flags.out ?? `${nameOf(path)}-${flags.to}`
   await writeFolderAtomically(folder, exported.files, flags.force)
   const files: { path: string; size: number; sha256: string }[] = []
   for (const [name, { size }] of exported.files)
@@ -65,6 +65,10 @@ export async function convertCommand(
   )
   for (const note of notes) output.log(indented(`note: ${note}`, output.width))
 }
+
+/** A folder's name may hold dots (`sql-1.0.0`); only the endings of weight files are dropped. */
+const nameOf = (path: string): string =>
+  basename(resolve(path)).replace(/\.(?:safetensors|gguf|onnx_adapter)$/, '')
 
 const indented = (text: string, width: number | null): string =>
   width === null ? text : wrap(text, width - 2).join('\n  ')

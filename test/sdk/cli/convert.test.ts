@@ -237,6 +237,11 @@ describe('graft inspect', () => {
     const fit = async (name: string) =>
       (await shell.graft(['inspect', 'pulled', '--base', name, '--json'])).json().compatibility
     expect(await fit(BASE)).toEqual({ status: 'compatible', reasons: [] })
+    const args = ['convert', './pulled/', '--to', 'kohya', '--json']
+    expect((await shell.graft(args)).json()).toMatchObject({
+      out: 'pulled-kohya',
+      from: { format: 'graft' },
+    })
     // A fine-tune: the same shapes, other numbers.
     const { tensors, metadata } = readSafetensors(readFileSync(join(BASE, 'model.safetensors')))
     const model = (name: string, weights: typeof tensors) => {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { createNames } from '@graft/convert/kohya/names.ts'
 import { createBaseSites } from '@graft/sdk/format/base-sites.ts'
 import { readSafetensors, type Tensor, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { baseNamed, expectedOf, HERE, importFixture, probeOf, weightsOf } from './fixtures.ts'
 
@@ -108,6 +109,32 @@ describe('names', () => {
     // diffusers takes some numbers that no file has (a downsampler of a level's every index); one is the true one.
     for (const [path, all] of Object.entries(names))
       expect(all.map(ours).filter(Boolean), path).toEqual([`unet.${path}`])
+  })
+
+  it('finds back any module of any base, or names all that share its name', () => {
+    const segment = fc.stringMatching(/^[a-z][a-z0-9]?(?:_[a-z0-9])?$/)
+    const paths = fc.uniqueArray(
+      fc.array(segment, { minLength: 1, maxLength: 4 }).map((p) => p.join('.')),
+      {
+        minLength: 1,
+        maxLength: 12,
+      },
+    )
+    fc.assert(
+      fc.property(paths, (all) => {
+        const weights = all.map((path) => ({ name: `${path}.weight`, dtype: 'F32', shape: [2, 2] }))
+        const resolve = createNames(createBaseSites(weights, 'llama'))
+        for (const path of all) {
+          const alike = all.filter(
+            (other) => other.replaceAll('.', '_') === path.replaceAll('.', '_'),
+          )
+          const name = `lora_unet_${path.replaceAll('.', '_')}`
+          if (alike.length === 1) expect(resolve(name, name)).toBe(path)
+          else for (const other of alike) expect(() => resolve(name, name)).toThrow(other)
+        }
+      }),
+      { numRuns: 500 },
+    )
   })
 
   it('names both modules where a name is ambiguous, and the key where none fits', async () => {
