@@ -11,6 +11,7 @@ import { publishRoutes } from './routes/publish.ts'
 import { pullRoutes } from './routes/pull.ts'
 import { resolveRoutes } from './routes/resolve.ts'
 import { serviceRoutes } from './routes/service.ts'
+import { versionStateRoutes } from './routes/version-states.ts'
 
 /** The registry's HTTP surface, as @graft/sdk/protocol/registry-api.ts states it; `.fetch` is the server. */
 export function createRegistry(deps: RegistryDeps) {
@@ -50,6 +51,7 @@ export function createRegistry(deps: RegistryDeps) {
     baseRoutes,
     publishRoutes,
     packageRoutes,
+    versionStateRoutes,
     resolveRoutes,
     pullRoutes,
     pageRoutes,

@@ -4,7 +4,9 @@ import type { Caller } from '../identity/caller.ts'
 import { assertMayPublish } from '../publish/checks.ts'
 import { tagRow } from '../publish/commit-rows.ts'
 import { eventRow } from './events.ts'
-import { findPackage, listVersions } from './versions.ts'
+import { findVersion } from './find-version.ts'
+import { withdrawn } from './states.ts'
+import { findPackage } from './versions.ts'
 
 /** @throws ERR_FORBIDDEN, ERR_PACKAGE_UNKNOWN, ERR_VERSION_UNKNOWN */
 export async function moveTag(
@@ -16,9 +18,13 @@ export async function moveTag(
 ): Promise<void> {
   assertMayPublish(caller, name)
   await findPackage(deps, { tenant: caller.tenant, only: null }, name)
-  const row = (await listVersions(deps, name)).find((v) => v.version === version)
-  if (!row)
-    throw new GraftError('ERR_VERSION_UNKNOWN', `${name} has no version ${version} to tag "${tag}"`)
+  const row = await findVersion(deps, name, version)
+  const why = withdrawn(row.state)
+  if (why !== null)
+    throw new GraftError(
+      'ERR_VERSION_UNKNOWN',
+      `tag "${tag}" cannot name ${name}@${version}, which ${why}`,
+    )
   await deps.catalogue.batch([
     tagRow(name, tag, row.digest, nowIso(deps)),
     eventRow(deps, caller, 'tag.move', `${name} ${tag} ${row.digest}`),

@@ -10,6 +10,7 @@ import type { StoredAttestation } from '../publish/uploads.ts'
 import { readAll } from '../stores/blob-store.ts'
 import { first } from '../stores/catalogue.ts'
 import { READABLE } from './readable.ts'
+import { STATE_COLUMNS, type StateColumns, stateMember, stateOf, withdrawn } from './states.ts'
 
 const unknown = (digest: Digest) =>
   new GraftError(
@@ -17,7 +18,7 @@ const unknown = (digest: Digest) =>
     `no version with manifest ${digest} is known here, or it is private and the token cannot read it`,
   )
 
-interface Row {
+interface Row extends StateColumns {
   org: string
   open: number
   signatures: string
@@ -25,25 +26,35 @@ interface Row {
   published_at: string
 }
 
-const findReadable = (deps: RegistryDeps, reader: Reader, digest: Digest) =>
-  reader.only !== null && reader.only !== digest
-    ? null
-    : first<Row>(
-        deps.catalogue,
-        `SELECT p.org, p.visibility = 'public' AS open, v.signatures, v.attestations, v.published_at
+/** @throws ERR_VERSION_UNKNOWN, alike for a manifest that does not exist and for one that may not be read; with the reason for one that was removed */
+async function findReadable(deps: RegistryDeps, reader: Reader, digest: Digest): Promise<Row> {
+  const row =
+    reader.only !== null && reader.only !== digest
+      ? null
+      : await first<Row>(
+          deps.catalogue,
+          `SELECT p.org, p.visibility = 'public' AS open, v.signatures, v.attestations, v.published_at,
+                ${STATE_COLUMNS}
            FROM versions v JOIN packages p ON p.name = v.package
           WHERE v.digest = ? AND ${READABLE}`,
-        digest,
-        reader.tenant,
-      )
+          digest,
+          reader.tenant,
+        )
+  if (row === null) throw unknown(digest)
+  if (row.tombstoned === null) return row
+  throw new GraftError(
+    'ERR_VERSION_UNKNOWN',
+    `the version with manifest ${digest} ${withdrawn(stateOf(row))}; its bytes are gone, use another version`,
+  )
+}
 
-/** @throws ERR_VERSION_UNKNOWN, alike for a manifest that does not exist and for one that may not be read */
+/** @throws what findReadable throws */
 export async function assertReadable(
   deps: RegistryDeps,
   reader: Reader,
   digest: Digest,
 ): Promise<void> {
-  if ((await findReadable(deps, reader, digest)) === null) throw unknown(digest)
+  await findReadable(deps, reader, digest)
 }
 
 /** A version with all that is needed to check it offline. @throws ERR_VERSION_UNKNOWN */
@@ -53,7 +64,6 @@ export async function readVersion(
   digest: Digest,
 ): Promise<{ record: VersionRecord; isPublic: boolean }> {
   const row = await findReadable(deps, reader, digest)
-  if (row === null) throw unknown(digest)
   const envelope = async (blob: Digest, signatures: SignedEnvelope['signatures']) => {
     const body = await deps.blobs.get(blob)
     if (body === null) throw new Error(`version ${digest}: blob ${blob} is gone from the store`)
@@ -74,6 +84,7 @@ export async function readVersion(
       attestations: signed.slice(1),
       keys: keys.filter((key) => kids.has(key.kid)),
       publishedAt: row.published_at,
+      ...stateMember(stateOf(row)),
     },
     isPublic: row.open === 1,
   }

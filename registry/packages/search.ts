@@ -35,7 +35,8 @@ export async function searchPackages(
        LEFT JOIN tags t ON t.package = p.name AND t.tag = 'latest'
        JOIN versions v ON v.digest = coalesce(t.version,
          (SELECT digest FROM versions w WHERE w.package = p.name
-           ORDER BY w.published_at DESC, w.digest LIMIT 1))
+           ORDER BY w.tombstoned IS NOT NULL, w.yanked IS NOT NULL, w.published_at DESC, w.digest
+           LIMIT 1))
       WHERE ${READABLE} AND (? IS NULL OR p.org = ?)
         AND (? IS NULL OR p.name LIKE ? ESCAPE '\\' OR v.description LIKE ? ESCAPE '\\'
              OR v.keywords LIKE ? ESCAPE '\\')

@@ -1,15 +1,17 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { OperationKind } from '@graft/sdk/format/operations.ts'
-import type { PackageRecord, Visibility } from '@graft/sdk/protocol/registry-api.ts'
+import type { PackageRecord, VersionState, Visibility } from '@graft/sdk/protocol/registry-api.ts'
 import { compareBuild } from 'semver'
 import type { RegistryDeps } from '../deps.ts'
 import type { Reader } from '../identity/authenticate.ts'
 import { first } from '../stores/catalogue.ts'
 import { READABLE } from './readable.ts'
+import { STATE_COLUMNS, type StateColumns, stateMember, stateOf } from './states.ts'
+import { listTags } from './tags.ts'
 
-/** A published version, as far as choosing and listing need it. */
-export interface VersionRow {
+/** A published version, as far as listing needs it. */
+interface VersionRow {
   digest: Digest
   version: string
   base: { name: string; digest: Digest }
@@ -17,6 +19,7 @@ export interface VersionRow {
   family: string
   size: number
   publishedAt: string
+  state: VersionState
 }
 
 export interface ReadablePackage {
@@ -47,15 +50,16 @@ export async function findPackage(
   return row
 }
 
-type Row = Omit<VersionRow, 'base' | 'operations'> &
+type Row = Omit<VersionRow, 'base' | 'operations' | 'state'> &
+  StateColumns &
   Record<'base_name' | 'operations', string> & { base_digest: Digest }
 
 /** Newest first, by semver. */
-export async function listVersions(deps: RegistryDeps, name: string): Promise<VersionRow[]> {
+async function listVersions(deps: RegistryDeps, name: string): Promise<VersionRow[]> {
   const rows = await deps.catalogue.query<Row>(
-    `SELECT digest, version, base_name, base_digest, operations, family, size,
-            published_at AS "publishedAt"
-       FROM versions WHERE package = ?`,
+    `SELECT v.digest, v.version, v.base_name, v.base_digest, v.operations, v.family, v.size,
+            v.published_at AS "publishedAt", ${STATE_COLUMNS}
+       FROM versions v WHERE v.package = ?`,
     [name],
   )
   return rows
@@ -63,17 +67,9 @@ export async function listVersions(deps: RegistryDeps, name: string): Promise<Ve
       ...row,
       base: { name: base_name, digest: base_digest },
       operations: JSON.parse(operations) as OperationKind[],
+      state: stateOf(row),
     }))
     .sort((a, b) => compareBuild(b.version, a.version))
-}
-
-/** Digest by tag. */
-export async function listTags(deps: RegistryDeps, name: string): Promise<Map<string, Digest>> {
-  const rows = await deps.catalogue.query<{ tag: string; version: Digest }>(
-    'SELECT tag, version FROM tags WHERE package = ? ORDER BY tag',
-    [name],
-  )
-  return new Map(rows.map((row) => [row.tag, row.version]))
 }
 
 export async function readPackage(
@@ -91,8 +87,11 @@ export async function readPackage(
   return {
     ...found,
     tags: Object.fromEntries(named),
-    versions: versions.map(({ version, digest, base, operations, family, size, publishedAt }) => ({
-      ...{ version, digest, base, operations, family, size, publishedAt },
-    })),
+    versions: versions.map(
+      ({ version, digest, base, operations, family, size, publishedAt, state }) => ({
+        ...{ version, digest, base, operations, family, size, publishedAt },
+        ...stateMember(state),
+      }),
+    ),
   }
 }

@@ -28,6 +28,8 @@ export function assertMayPublish(caller: Caller, name: string): void {
 export interface TakenVersion {
   digest: Digest
   upload: string
+  /** Why its bytes were removed. */
+  tombstoned: string | null
 }
 
 /** Who holds name@version; null when it is free. Versions that differ only in build metadata are the same. */
@@ -38,7 +40,7 @@ export const findTaken = (
 ): Promise<TakenVersion | null> =>
   first<TakenVersion>(
     deps.catalogue,
-    'SELECT digest, upload FROM versions WHERE package = ? AND precedence = ?',
+    'SELECT digest, upload, tombstoned FROM versions WHERE package = ? AND precedence = ?',
     name,
     precedenceOf(version),
   )
@@ -47,6 +49,12 @@ export const versionExists = (name: string, version: string): GraftError =>
   new GraftError(
     'ERR_VERSION_EXISTS',
     `${name}@${version} is already published with other bytes, and a version never changes; raise the version`,
+  )
+
+export const versionRemoved = (name: string, version: string, reason: string): GraftError =>
+  new GraftError(
+    'ERR_VERSION_EXISTS',
+    `${name}@${version} was removed for good (${reason}), and a version is never used twice; raise the version`,
   )
 
 /** The base as registered. @throws ERR_BASE_UNKNOWN, ERR_BASE_MISMATCH */

@@ -4,8 +4,11 @@ import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
 import { nowIso, type RegistryDeps } from '../deps.ts'
 import type { Caller } from '../identity/caller.ts'
 import { eventRow } from '../packages/events.ts'
+import { operationMask } from '../resolve/operation-mask.ts'
+import { sortKey } from '../resolve/version-order.ts'
 import { type SqlStatement, sql } from '../stores/catalogue.ts'
 import { orgOf, precedenceOf } from './checks.ts'
+import { maxRank } from './max-rank.ts'
 import type { ParsedRequest } from './parse-request.ts'
 import type { Upload } from './uploads.ts'
 
@@ -38,8 +41,9 @@ export function commitRows(
     // then no row is inserted, and the blobs' foreign key fails the batch.
     sql(
       `INSERT INTO versions (digest, package, version, precedence, base_digest, base_name, operations,
-         family, description, keywords, size, signatures, attestations, upload, published_by, published_at)
-       SELECT ?, p.name, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+         family, description, keywords, size, signatures, attestations, upload, published_by, published_at,
+         sort, operation_mask, max_rank, license)
+       SELECT ?, p.name, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
          FROM packages p WHERE p.name = ? AND p.visibility = ?`,
       digest,
       version,
@@ -59,6 +63,10 @@ export function commitRows(
       upload.id,
       caller.sub,
       at,
+      sortKey(version),
+      operationMask(kinds),
+      maxRank(manifest.operations),
+      manifest.license ?? '',
       name,
       upload.visibility,
     ),

@@ -14,6 +14,7 @@ import {
   findManifestBase,
   findTaken,
   versionExists,
+  versionRemoved,
 } from './checks.ts'
 import { assertDeclared, type ParsedRequest, parseRequest, readManifest } from './parse-request.ts'
 import { findRepeated, findUpload, toAnswer, type UploadBlob } from './uploads.ts'
@@ -34,6 +35,7 @@ export async function startPublish(
   assertSizes(deps, parsed)
   const taken = await findTaken(deps, name, version)
   if (taken && taken.digest !== parsed.digest) throw versionExists(name, version)
+  if (taken?.tombstoned) throw versionRemoved(name, version, taken.tombstoned)
   if (taken) return toAnswer(await findUpload(deps, caller, taken.upload))
   await assertVisibility(deps, name, request.visibility)
   await findManifestBase(deps, parsed.manifest)

@@ -1,9 +1,11 @@
 import type { RegistryDeps } from '../deps.ts'
+import { removeBlobs } from '../packages/remove-blobs.ts'
 import { sql } from '../stores/catalogue.ts'
 
 /**
  * Ends uploads begun before `olderThan` that never became a version, and frees what they staged.
- * Call it now and then; a sweep cut short is finished by the next. @returns how many it ended
+ * What tombstones left in the store goes too. Call it now and then; a sweep cut short is finished by the next.
+ * @returns how many it ended
  */
 export async function sweepStaging(deps: RegistryDeps, olderThan: Date): Promise<number> {
   const rows = await deps.catalogue.query<{ id: string }>(
@@ -17,5 +19,6 @@ export async function sweepStaging(deps: RegistryDeps, olderThan: Date): Promise
       sql(`DELETE FROM uploads WHERE id = ? AND state != 'published'`, id),
     ])
   }
+  await removeBlobs(deps)
   return rows.length
 }

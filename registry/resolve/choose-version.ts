@@ -1,100 +1,164 @@
-import type { Digest } from '@graft/sdk/format/digest.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
-import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import { formatAdapterReference } from '@graft/sdk/format/parse-reference.ts'
 import type { AdapterReference } from '@graft/sdk/format/reference.ts'
-import { prerelease, satisfies } from 'semver'
-import type { VersionRow } from '../packages/versions.ts'
-
-/** What the caller can run; null = no demand. */
-export interface Abilities {
-  base: Digest | null
-  operations: OperationKind[] | null
-}
+import { prerelease, SemVer, satisfies } from 'semver'
+import type { RegistryDeps } from '../deps.ts'
+import { withdrawn } from '../packages/states.ts'
+import { listTags } from '../packages/tags.ts'
+import {
+  type Candidate,
+  countIn,
+  findByDigest,
+  findByTag,
+  fitting,
+  listIn,
+  newestIn,
+} from './candidates.ts'
+import { type Demands, unfit } from './demands.ts'
+import { fillOrder } from './fill-order.ts'
+import { type Interval, rangeIntervals } from './range-intervals.ts'
+import { BEYOND_KEY, keyAfter, LEAST_KEY } from './version-order.ts'
 
 export interface Choice {
-  version: VersionRow
-  /** Newer ones that the reference allows and these abilities do not. */
+  version: Candidate
+  /** Newer ones that the reference allows and that were passed over: the newest MAX_REASONS. */
   skipped: { version: string; reason: string }[]
+  /** How many more. */
+  skippedMore: number
 }
 
-/** Reasons in one message; the rest is counted. */
-const MAX_REASONS = 20
+/** Reasons in one answer; the rest is counted. */
+export const MAX_REASONS = 20
 
-const otherBase = (row: VersionRow, base: Digest): string =>
-  `is for base "${row.base.name}" (${row.base.digest}), not ${base}`
-
-const MERGED_ONLY = ' (it runs merged: start a runner with --merge request, auto or <MiB>)'
-
-/** Why this base and this runtime cannot serve it, or null. */
-function unfit(row: VersionRow, { base, operations }: Abilities): GraftError | null {
-  if (base !== null && row.base.digest !== base)
-    return new GraftError('ERR_BASE_MISMATCH', otherBase(row, base))
-  const unknown = row.operations.filter((op) => operations !== null && !operations.includes(op))
-  if (unknown.length > 0)
-    return new GraftError(
-      'ERR_OPERATION_UNSUPPORTED',
-      `needs ${unknown.join(', ')}, which the runtime does not support${unknown.includes('dense') ? MERGED_ONLY : ''}`,
-    )
-  return null
+const EVERYTHING: Interval = {
+  from: LEAST_KEY,
+  to: BEYOND_KEY,
+  prereleases: [{ from: LEAST_KEY, to: BEYOND_KEY }],
 }
 
 /**
- * npm's ranges (node-semver, strict): pre-releases only where the range names one of the same triple. Of what the
- * range allows, the newest that fits is chosen; a tag or a digest names one version, which fits or is refused.
- * `versions` newest first.
+ * npm's ranges (node-semver, strict): pre-releases only where the range names one of the same triple. Of what the range
+ * allows, the newest that fits is chosen, a deprecated one only when nothing else fits, a yanked one never; a tag names one
+ * version, which must fit and not be yanked, and a digest names one that must fit.
  * @throws ERR_VERSION_UNKNOWN, ERR_RANGE_UNSATISFIED, ERR_BASE_MISMATCH, ERR_OPERATION_UNSUPPORTED
  */
-export function chooseVersion(
+export async function chooseVersion(
+  deps: RegistryDeps,
   reference: AdapterReference,
-  versions: readonly VersionRow[],
-  tags: ReadonlyMap<string, Digest>,
-  abilities: Abilities,
-): Choice {
-  const { selector } = reference
-  if (selector.kind === 'range')
-    return chooseInRange(reference, selector.range, versions, abilities)
-  const ref = formatAdapterReference(reference)
-  const digest = selector.kind === 'digest' ? selector.digest : tags.get(selector.tag)
-  const version = versions.find((row) => row.digest === digest)
-  if (!version)
-    throw new GraftError(
-      'ERR_VERSION_UNKNOWN',
-      `${ref} names no version; ${reference.package} has tags ${[...tags.keys()].join(', ') || 'none'} and versions ${someOf(versions.map((row) => row.version))}`,
-    )
-  const reason = unfit(version, abilities)
-  if (reason)
-    throw new GraftError(reason.code, `${ref} is ${version.version}, which ${reason.message}`)
-  return { version, skipped: [] }
+  demands: Demands,
+): Promise<Choice> {
+  await fillOrder(deps, reference.package)
+  return reference.selector.kind === 'range'
+    ? chooseInRange(deps, reference.package, reference.selector.range, demands)
+    : chooseNamed(deps, reference, demands)
 }
 
-function chooseInRange(
+async function chooseNamed(
+  deps: RegistryDeps,
   reference: AdapterReference,
-  range: string,
-  versions: readonly VersionRow[],
-  abilities: Abilities,
-): Choice {
-  const skipped: Choice['skipped'] = []
-  const outside: string[] = []
-  for (const row of versions) {
-    if (!satisfies(row.version, range)) {
-      const why = prerelease(row.version) ? 'is a pre-release outside' : 'is outside'
-      outside.push(`${row.version} ${why} the range`)
-      continue
-    }
-    const reason = unfit(row, abilities)
-    if (reason === null) return { version: row, skipped }
-    skipped.push({ version: row.version, reason: reason.message })
-  }
-  const reasons = [...skipped.map((s) => `${s.version} ${s.reason}`), ...outside]
-  throw new GraftError(
-    'ERR_RANGE_UNSATISFIED',
-    `no version of ${reference.package} satisfies ${range || '*'}: ${someOf(reasons, '; ')}`,
+  demands: Demands,
+): Promise<Choice> {
+  const { package: name, selector } = reference
+  const ref = formatAdapterReference(reference)
+  const version =
+    selector.kind === 'digest'
+      ? await findByDigest(deps, name, selector.digest)
+      : await findByTag(deps, name, selector.kind === 'tag' ? selector.tag : selector.range)
+  if (version === null) throw await noSuchVersion(deps, name, ref)
+  const { tombstoned, yanked } = version.state
+  if (tombstoned || (yanked && selector.kind === 'tag'))
+    throw new GraftError(
+      'ERR_VERSION_UNKNOWN',
+      `${ref} is ${version.version}, which ${withdrawn(version.state)}${tombstoned ? '' : '; name a range, or the digest to use it all the same'}`,
+    )
+  const reason = unfit(version, demands)
+  if (reason)
+    throw new GraftError(reason.code, `${ref} is ${version.version}, which ${reason.message}`)
+  return { version, skipped: [], skippedMore: 0 }
+}
+
+async function noSuchVersion(deps: RegistryDeps, name: string, ref: string): Promise<GraftError> {
+  const tags = [...(await listTags(deps, name)).keys()]
+  const versions = await listIn(deps, name, EVERYTHING, MAX_REASONS)
+  const texts = versions.map((row) => row.version)
+  const count = await countIn(deps, name, EVERYTHING)
+  return new GraftError(
+    'ERR_VERSION_UNKNOWN',
+    `${ref} names no version; ${name} has tags ${tags.join(', ') || 'none'} and versions ${someOf(texts, count)}`,
   )
 }
 
-function someOf(texts: readonly string[], by = ', '): string {
-  const rest = texts.length - MAX_REASONS
-  const some = texts.slice(0, MAX_REASONS).join(by)
-  return rest > 0 ? `${some}${by}and ${rest} more` : some || 'none'
+async function chooseInRange(
+  deps: RegistryDeps,
+  name: string,
+  range: string,
+  demands: Demands,
+): Promise<Choice> {
+  const intervals = rangeIntervals(range)
+  const fits = await fitting(deps, name, demands)
+  const fresh = { ...fits, text: `${fits.text} AND v.deprecated IS NULL` }
+  for (const wanted of [fresh, fits])
+    for (const [i, interval] of intervals.entries()) {
+      const version = await newestIn(deps, name, interval, wanted)
+      if (version === null) continue
+      const newer = intervals.slice(0, i)
+      const rest = { ...interval, from: keyAfter(new SemVer(version.version)) }
+      return { version, ...(await passedOver(deps, name, [...newer, rest], demands)) }
+    }
+  throw await unsatisfied(deps, name, range, intervals, demands)
+}
+
+/** The index and `unfit` must agree: a version that was not chosen has a reason. */
+function reasonOf(row: Candidate, demands: Demands): string {
+  const reason =
+    withdrawn(row.state) ??
+    unfit(row, demands)?.message ??
+    (row.state.deprecated ? `is deprecated: ${row.state.deprecated.message}` : null)
+  if (reason === null) throw new Error(`${row.version} (${row.digest}) was passed over and fits`)
+  return reason
+}
+
+async function passedOver(
+  deps: RegistryDeps,
+  name: string,
+  intervals: readonly Interval[],
+  demands: Demands,
+): Promise<Pick<Choice, 'skipped' | 'skippedMore'>> {
+  const skipped: Choice['skipped'] = []
+  let all = 0
+  for (const interval of intervals) {
+    const room = MAX_REASONS - skipped.length
+    const rows = await listIn(deps, name, interval, room + 1)
+    for (const row of rows.slice(0, room))
+      skipped.push({ version: row.version, reason: reasonOf(row, demands) })
+    all += rows.length > room ? await countIn(deps, name, interval) : rows.length
+  }
+  return { skipped, skippedMore: all - skipped.length }
+}
+
+async function unsatisfied(
+  deps: RegistryDeps,
+  name: string,
+  range: string,
+  intervals: readonly Interval[],
+  demands: Demands,
+): Promise<GraftError> {
+  const { skipped } = await passedOver(deps, name, intervals, demands)
+  const reasons = skipped.map((s) => `${s.version} ${s.reason}`)
+  // Of the newest, those outside the range: enough to fill the list whichever they are.
+  for (const { version } of await listIn(deps, name, EVERYTHING, 2 * MAX_REASONS))
+    if (reasons.length < MAX_REASONS && !satisfies(version, range))
+      reasons.push(
+        `${version} ${prerelease(version) ? 'is a pre-release outside' : 'is outside'} the range`,
+      )
+  const count = await countIn(deps, name, EVERYTHING)
+  return new GraftError(
+    'ERR_RANGE_UNSATISFIED',
+    `no version of ${name} satisfies ${range || '*'}: ${someOf(reasons, count, '; ')}`,
+  )
+}
+
+const someOf = (texts: readonly string[], count: number, by = ', '): string => {
+  const rest = count - texts.length
+  return rest > 0 ? [...texts, `and ${rest} more`].join(by) : texts.join(by) || 'none'
 }

@@ -1,23 +1,18 @@
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
-import { isPackageName, isTag } from '@graft/sdk/format/parse-reference.ts'
+import { isTag } from '@graft/sdk/format/parse-reference.ts'
 import { Hono } from 'hono'
 import * as z from 'zod'
 import type { RegistryDeps } from '../deps.ts'
 import { cacheControl, cachedJson, MUTABLE_SECONDS } from '../http/answer.ts'
 import { readJson, readQuery } from '../http/body.ts'
-import type { RegistryContext, RegistryEnv } from '../http/context.ts'
+import type { RegistryEnv } from '../http/context.ts'
+import { packageName } from '../http/package-name.ts'
 import { authenticate, authenticateReader } from '../identity/authenticate.ts'
 import { moveTag } from '../packages/move-tag.ts'
 import { searchPackages } from '../packages/search.ts'
 import { readPackage } from '../packages/versions.ts'
 
 const tagSchema = z.strictObject({ version: z.string().min(1).max(256) })
-
-function packageName(c: RegistryContext): string {
-  const name = `${c.req.param('scope')}/${c.req.param('name')}`
-  if (isPackageName(name)) return name
-  throw new GraftError('ERR_REFERENCE_INVALID', expected('package', '@scope/name', name))
-}
 
 export const packageRoutes = (deps: RegistryDeps) =>
   new Hono<RegistryEnv>()

@@ -29,7 +29,13 @@ import type { Scope } from './tokens.ts'
  *   GET  /v1/packages?org=&q=                         auth optional -> { packages: PackageSummary[] }
  *   GET  /v1/packages/:scope/:name                    auth optional -> PackageRecord   (:scope with its @)
  *   PUT  /v1/packages/:scope/:name/tags/:tag          auth publish: { version } -> {}
+ *   PUT  /v1/packages/:scope/:name/versions/:version/yank          auth publish: { reason } -> VersionStateAnswer
+ *   DELETE .../versions/:version/yank                 auth publish -> VersionStateAnswer
+ *   PUT  .../versions/:version/deprecation            auth publish: { message } -> VersionStateAnswer
+ *   DELETE .../versions/:version/deprecation          auth publish -> VersionStateAnswer
+ *   PUT  .../versions/:version/tombstone              auth admin (owner, or operator): { reason } -> VersionStateAnswer (final)
  *   GET  /v1/resolve?ref=&base=&operations=           auth optional -> Resolution      (ETag; digest refs immutable)
+ *          &structure=&maxRank=&licenses=&minReleaseAge=   further demands, each optional; minReleaseAge in seconds
  *   GET  /v1/manifests/:digest                        auth or capability -> VersionRecord (immutable)
  *   GET  /v1/blobs/:digest                            auth or capability -> bytes (immutable; Range)
  *   POST /v1/capabilities                             auth infer: { manifest } -> { token, expiresAt }
@@ -126,6 +132,24 @@ export interface PublishAnswer {
   failure?: { code: string; message: string }
 }
 
+/** What was said of a version after it was published; its bytes and its digest stay what they are. */
+export interface VersionState {
+  /** Ranges and tags do not choose it; digests and lock files still get it. */
+  yanked?: { reason: string; at: string }
+  /** Chosen only where nothing else fits; the message is for whoever uses it. */
+  deprecated?: { message: string; at: string }
+  /** Its bytes are gone for good. */
+  tombstoned?: { reason: string; at: string }
+}
+export interface VersionStateAnswer {
+  name: string
+  version: string
+  digest: Digest
+  state: VersionState
+  /** Tags that now name another version, or still name this one and are refused until they are moved. */
+  tags: Record<string, string>
+}
+
 export interface PackageSummary {
   name: string
   description: string
@@ -145,6 +169,8 @@ export interface PackageRecord {
     family: string
     size: number
     publishedAt: string
+    /** Absent while nothing was said of it. */
+    state?: VersionState
   }[]
 }
 
@@ -158,8 +184,14 @@ export interface Resolution {
   /** Bytes of adapter.safetensors. */
   size: number
   visibility: Visibility
-  /** Newer candidates that were passed over, and why. */
+  /** Newer candidates that were passed over, and why: the newest 20. */
   skipped: { version: string; reason: string }[]
+  /** How many more were passed over. */
+  skippedMore?: number
+  /** Absent while nothing was said of it. */
+  state?: VersionState
+  /** Asked by structure: the base has these names and shapes, but may hold other bytes than the caller's. */
+  baseMatch?: 'structure'
 }
 
 export interface VersionRecord {
@@ -169,4 +201,6 @@ export interface VersionRecord {
   /** Keys that the signatures name, as the registry holds them. */
   keys: PublisherKey[]
   publishedAt: string
+  /** Absent while nothing was said of it. Not signed: the registry's word. */
+  state?: VersionState
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { readMigrations } from '@graft/registry/node/sqlite-catalogue.ts'
 import type { BlobStore, Bytes } from '@graft/registry/stores/blob-store.ts'
 import type { Catalogue } from '@graft/registry/stores/catalogue.ts'
 import { type ErrorBody, GraftError } from '@graft/sdk/format/errors.ts'
@@ -64,11 +64,12 @@ export async function openWorkerd(setupCode: string, issuerName: string) {
     query: (text, params = []) => json('query', text, params),
     batch: (statements) => json('batch', statements),
   }
-  const migration = readFileSync(join(root, 'infra/migrations/registry/0001-registry.sql'), 'utf8')
-  const statements = migration
-    .replace(/--.*$/gm, '')
-    .split(';')
-    .map((text) => text.trim())
+  const statements = readMigrations(join(root, 'infra/migrations/registry')).flatMap(({ sql }) =>
+    sql
+      .replace(/--.*$/gm, '')
+      .split(';')
+      .map((text) => text.trim()),
+  )
   await catalogue.batch(statements.filter(Boolean).map((text) => ({ sql: text, params: [] })))
   const s3 = {
     bucket: 'registry-blobs',

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { readMigrations } from '@graft/registry/node/sqlite-catalogue.ts'
 import { exportSigningKey, generateSigningKey } from '@graft/sdk/format/jws.ts'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 import { unstable_readConfig } from 'wrangler'
@@ -68,11 +68,12 @@ export async function openWorkers() {
   )
   const url = (await miniflare.ready).origin
   const db = await miniflare.getD1Database('DB', 'graft')
-  const migration = readFileSync(join(ROOT, 'infra/migrations/registry/0001-registry.sql'), 'utf8')
-  const statements = migration
-    .replace(/--.*$/gm, '')
-    .split(';')
-    .map((text) => text.trim())
+  const statements = readMigrations(join(ROOT, 'infra/migrations/registry')).flatMap(({ sql }) =>
+    sql
+      .replace(/--.*$/gm, '')
+      .split(';')
+      .map((text) => text.trim()),
+  )
   await db.batch(statements.filter(Boolean).map((text) => db.prepare(text)))
   return {
     url,
