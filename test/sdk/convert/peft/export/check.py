@@ -24,11 +24,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM  # noqa: 
 torch.set_num_threads(1)
 OLD = HERE.parent.parent / "fixtures"
 NEW = HERE.parent / "fixtures"
-EXPERTS = "stacked experts"
-REFUSED = {  # words of the reason
-    "lora-experts-gpt-oss": EXPERTS, "lora-experts-llama4": EXPERTS, "lora-experts-llama4-one": EXPERTS,
-    # These are refused at the import already.
-    "pissa": "is wrong on the true base", "vera-derived": "random generator", "dora-embedding": "DoRA of an embedding"}
+# Stacked experts come back only as their author's files.
+REFUSED = ("lora-experts-gpt-oss", "lora-experts-llama4", "lora-experts-llama4-one")
 
 
 def old_base(name):
@@ -79,7 +76,10 @@ def main():
             ran = subprocess.run(["node", str(HERE / "drive.ts"), source, base, "peft", out], capture_output=True, text=True)
             if ran.returncode != 0:
                 said = next((line for line in ran.stderr.splitlines() if line.startswith("GraftError")), ran.stderr[-300:])
-                ok = name in REFUSED and REFUSED[name] in said
+                if ran.returncode == 3:
+                    print(f"not read {name}: {said.strip()[:130]}")
+                    continue
+                ok = name in REFUSED and "stacked experts" in said
                 bad += not ok
                 print(f"{'refused' if ok else 'FAILED '} {name}: {said.strip()[:160]}")
                 continue

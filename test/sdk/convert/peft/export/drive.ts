@@ -8,7 +8,8 @@ import { baseAt, readFolder } from '../../fixtures.ts'
 
 /**
  * node drive.ts <source folder> <base folder> <format> <out folder>: import, forget the origin, export from operations
- * alone. Prints losses and notes as JSON; for the recipes that load the result in the real tool.
+ * alone. Prints losses and notes as JSON; for the recipes that load the result in the real tool. Exits 3 where the import
+ * already refuses the source.
  */
 const [source = '', baseFolder = '', format = '', out = ''] = process.argv.slice(2)
 const base = await baseAt(baseFolder, 'base')
@@ -18,6 +19,9 @@ const { manifest, safetensors } = await importAdapter({
   base,
   name: '@acme/driven',
   version: '1.0.0',
+}).catch((e: Error) => {
+  console.error(`GraftError: ${e.message}`)
+  process.exit(3)
 })
 const adapter = await openAdapter({ ...manifest, origin: null }, heldBytes(safetensors))
 const exported = await exportTo(format as Origin['format'], adapter, {
