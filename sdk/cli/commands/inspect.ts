@@ -1,4 +1,5 @@
 import { type Compatibility, compareBase } from '@graft/sdk/format/base-compatibility.ts'
+import type { Origin } from '@graft/sdk/format/manifest.ts'
 import type { Operation } from '@graft/sdk/format/operations.ts'
 import { type AdapterProofs, adapterProofs } from '@graft/sdk/format/proofs.ts'
 import type { BaseFlags } from '../choose-base.ts'
@@ -73,7 +74,10 @@ function summary(
     ['method', [manifest.method.family, ...manifest.method.flags].join(' + ')],
     ['base', `${manifest.base.name} (${manifest.base.architecture})`],
     ...fitOf(compatibility, report !== null),
-    ['tensors', `${new Set(matches.map(({ key }) => key)).size}, each at a module of the base`],
+    [
+      'tensors',
+      `${new Set(matches.map(({ key }) => key)).size}, each at a module of the base${numbersOf(origin)}`,
+    ],
     ['operations', [...counts].map(([kind, count]) => `${count} ${kind}`).join(', ')],
     ['scale', listed(scales)],
     [
@@ -100,6 +104,10 @@ function summary(
   ]
   return fitFacts(rows, width)
 }
+
+/** Scalars beside the weights, like Kohya's alphas, that are read and are no tensors of the adapter. */
+const numbersOf = (origin: Origin | null): string =>
+  origin?.literals?.length ? `, and ${origin.literals.length} small ones beside them that are no weights` : ''
 
 const listed = (values: readonly string[]): string | null =>
   values.length === 0

@@ -59,10 +59,16 @@ export function createNames(sites: BaseSites): (name: string, key: string) => st
     const prefix = prefixOf(name) ?? ''
     const found = [...(index(prefix).get(name.slice(prefix.length)) ?? [])]
     if (found.length === 1) return found[0]!
+    const folders = PREFIXES[prefix]!.filter((folder) => folder !== '')
+    const partial = sites.has('unet') || sites.has('transformer.transformer_blocks')
+    const why =
+      partial && !folders.some((folder) => sites.has(folder))
+        ? `the base that was given has no ${folders[0]}: give the folder of the whole pipeline`
+        : 'the adapter was trained on another base'
     throw new GraftError(
       'ERR_TENSOR_UNMATCHED',
       found.length === 0
-        ? `tensor ${key}: no module of the base is called ${name.slice(prefix.length)} once "." is written "_"; the adapter was trained on another base`
+        ? `tensor ${key}: no module of the base is called ${name.slice(prefix.length)} once "." is written "_"; ${why}`
         : `tensor ${key}: ${found.join(' and ')} are both called ${name} once "." is written "_"; only a file with dotted names (diffusers, PEFT) can tell them apart`,
     )
   }

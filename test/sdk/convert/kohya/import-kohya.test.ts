@@ -146,6 +146,15 @@ describe('names', () => {
     expect(() => resolve(name, 'k')).toThrow(
       /model\.layers\.0\.self_attn\.q_proj and model\.layers\.0\.self\.attn\.q_proj are both called/,
     )
+    const alone = createNames(
+      createBaseSites(
+        [{ name: 'unet.conv_in.weight', dtype: 'F32', shape: [1, 1, 3, 3] }],
+        'diffusers',
+      ),
+    )
+    expect(() => alone('lora_te1_x', 'lora_te1_x.alpha')).toThrow(
+      /the base that was given has no text_encoder: give the folder of the whole pipeline/,
+    )
     expect(() => resolve('lora_te_text_model_x', 'lora_te_text_model_x.alpha')).toThrow(
       /tensor lora_te_text_model_x\.alpha: no module of the base is called text_model_x/,
     )
