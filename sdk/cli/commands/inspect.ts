@@ -107,7 +107,9 @@ function summary(
 
 /** Scalars beside the weights, like Kohya's alphas, that are read and are no tensors of the adapter. */
 const numbersOf = (origin: Origin | null): string =>
-  origin?.literals?.length ? `, and ${origin.literals.length} small ones beside them that are no weights` : ''
+  origin?.literals?.length
+    ? `, and ${origin.literals.length} small ones beside them that are no weights`
+    : ''
 
 const listed = (values: readonly string[]): string | null =>
   values.length === 0
