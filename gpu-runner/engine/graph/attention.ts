@@ -2,6 +2,7 @@ import { deviceAttention, deviceAttentionInputs } from './attention-device.ts'
 import { hostAttention, hostAttentionInputs, hostAttentionOutputs } from './attention-host.ts'
 import { type GraphContext, groupOf } from './context.ts'
 import { linearGroup } from './linear-group.ts'
+import { zeroColumn } from './linear-guard.ts'
 import { ONNX_TYPE } from './onnx-model.ts'
 import { rotaryTables } from './rotary.ts'
 
@@ -34,7 +35,8 @@ export function attention(context: GraphContext, layer: number, x: string): stri
   const { heads, kvHeads, headDim } = checkpoint.config
   const group = heads / kvHeads
   const block = `model.layers.${layer}`
-  const qkv = linearGroup(context, groupOf(context, `${block}.qkv`), x)
+  const projections = groupOf(context, `${block}.qkv`)
+  const qkv = linearGroup(context, projections, x)
   const [qk, v] = [`${block}.qk`, `${block}.v`]
   const sizes = m.integers([(heads + kvHeads) * headDim, kvHeads * headDim])
   m.node('Split', [qkv, sizes], { axis: -1 }, [qk, v])
@@ -57,5 +59,10 @@ export function attention(context: GraphContext, layer: number, x: string): stri
         ])
   const o5t = m.node('Transpose', [o5], { perm: [0, 3, 1, 2, 4] })
   const merged = m.node('Reshape', [o5t, m.integers([-1, heads * headDim])])
-  return linearGroup(context, groupOf(context, `${block}.o`), merged)
+  // A softmax over scores that are NaN may give numbers on a GPU, where maxima pass over a NaN.
+  const told =
+    context.execution === 'cpu'
+      ? merged
+      : m.node('Add', [merged, m.node('MatMul', [qkv, zeroColumn(m, projections.out)])])
+  return linearGroup(context, groupOf(context, `${block}.o`), told)
 }
