@@ -3,6 +3,9 @@ export type Room = 'registry' | 'edge'
 /** First segments of the registry's paths, as @graft/sdk/protocol/registry-api.ts lists them. */
 const REGISTRY_PATHS = [
   '/.well-known/jwks.json',
+  '/checkpoint',
+  '/tile',
+  '/v1/log',
   '/v1/setup',
   '/v1/whoami',
   '/v1/users',

@@ -2,9 +2,11 @@ import { errorResponse, GraftError, isGraftError } from '@graft/sdk/format/error
 import { Hono } from 'hono'
 import { newId, nowIso, type RegistryDeps } from './deps.ts'
 import type { RegistryEnv } from './http/context.ts'
+import { coverLeaves } from './log/checkpoint.ts'
 import { accountRoutes } from './routes/accounts.ts'
 import { baseRoutes } from './routes/bases.ts'
 import { keyRoutes } from './routes/keys.ts'
+import { logRoutes } from './routes/log.ts'
 import { packageRoutes } from './routes/packages.ts'
 import { pageRoutes } from './routes/pages.ts'
 import { publishRoutes } from './routes/publish.ts'
@@ -33,6 +35,11 @@ export function createRegistry(deps: RegistryDeps) {
       ...(c.error && !isGraftError(c.error) ? { code: 'ERR_INTERNAL', error: c.error } : {}),
     })
   })
+  // Whatever a change logged is under a signed checkpoint before the change is answered.
+  app.use(async (c, next) => {
+    await next()
+    if (c.req.method !== 'GET' && c.req.method !== 'HEAD' && c.res.ok) await coverLeaves(deps)
+  })
   app.onError((e, c) => {
     const { status, body } = errorResponse(e, c.get('requestId'))
     if (isGraftError(e) && e.code === 'ERR_UNAUTHENTICATED') c.header('www-authenticate', 'Bearer')
@@ -54,6 +61,7 @@ export function createRegistry(deps: RegistryDeps) {
     versionStateRoutes,
     resolveRoutes,
     pullRoutes,
+    logRoutes,
     pageRoutes,
   ])
     app.route('/', routes(deps))

@@ -41,8 +41,12 @@ export interface RegistryDeps {
   blobs: BlobStore
   /** Signs access tokens and capabilities. */
   issuer: SigningKey
-  /** `iss` of what it signs; the edge expects the same name. */
+  /** `iss` of what it signs, the edge expects the same name; without its scheme it is the log's origin. */
   issuerName: string
+  /** Signs the transparency log's checkpoints (Ed25519). */
+  logKey: SigningKey
+  /** C2SP verifier keys (cosignature/v1) of the witnesses whose cosignatures are taken and shown. */
+  witnesses: readonly string[]
   clock: () => Date
   /** Lets the first administrator in, once; null closes that door. */
   setupCode: string | null

@@ -7,6 +7,7 @@ import { type Secrets, writeAtomically } from '../dev/secrets.ts'
 /** Keys that only the Worker holds; kept, so that tokens and receipts outlive a restart. */
 interface WorkerKeys {
   issuer: JsonWebKey
+  log: JsonWebKey
   receipt: JsonWebKey
 }
 
@@ -17,13 +18,19 @@ async function openKeys(path: string): Promise<WorkerKeys> {
   })
   if (text === null) {
     const make = async () => exportSigningKey(await generateSigningKey())
-    const keys: WorkerKeys = { issuer: await make(), receipt: await make() }
+    const keys: WorkerKeys = { issuer: await make(), log: await make(), receipt: await make() }
     await writeAtomically(path, JSON.stringify(keys))
     return keys
   }
   try {
     const keys = JSON.parse(text) as WorkerKeys
-    if (keys.issuer && keys.receipt) return keys
+    if (keys.issuer && keys.log && keys.receipt) return keys
+    if (keys.issuer && keys.receipt) {
+      // Of a version that had no log yet.
+      const grown = { ...keys, log: await exportSigningKey(await generateSigningKey()) }
+      await writeAtomically(path, JSON.stringify(grown))
+      return grown
+    }
   } catch {
     // told below, with the way out
   }
@@ -38,9 +45,10 @@ async function openKeys(path: string): Promise<WorkerKeys> {
  * @returns the file, for wrangler's --env-file
  */
 export async function writeWorkerSecrets(stateDir: string, secrets: Secrets): Promise<string> {
-  const { issuer, receipt } = await openKeys(join(stateDir, 'worker-keys.json'))
+  const { issuer, log, receipt } = await openKeys(join(stateDir, 'worker-keys.json'))
   const values = {
     ISSUER_KEY: JSON.stringify(issuer),
+    LOG_KEY: JSON.stringify(log),
     RECEIPT_KEY: JSON.stringify(receipt),
     FLEET_KEY: JSON.stringify(secrets.fleetKey),
     SETUP_CODE: secrets.setupCode,

@@ -2,6 +2,7 @@ import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import { thumbprint } from '@graft/sdk/format/jws.ts'
 import type { PublisherKey } from '@graft/sdk/protocol/registry-api.ts'
 import { nowIso, type RegistryDeps } from '../deps.ts'
+import { appendEvent } from '../log/append-event.ts'
 import { eventRow } from '../packages/events.ts'
 import { sql } from '../stores/catalogue.ts'
 import { type Caller, requireScope, requireTenant } from './caller.ts'
@@ -87,6 +88,16 @@ export async function putPublisherKey(
   const at = nowIso(deps)
   const jwk = { ...members, kid, alg: members.kty === 'OKP' ? 'Ed25519' : 'ES256', use: 'sig' }
   await deps.catalogue.batch([
+    // Before the row, so that of two requests at once only the one that changes something is logged.
+    await appendEvent(
+      deps,
+      { kind: status === 'active' ? 'key.add' : 'key.revoke', org, facts: { kid } },
+      sql(
+        `NOT EXISTS (SELECT 1 FROM publisher_keys WHERE org = ? AND kid = ?${status === 'active' ? '' : ' AND revoked_at IS NOT NULL'})`,
+        org,
+        kid,
+      ),
+    ),
     sql(
       `INSERT INTO publisher_keys (org, kid, jwk, created_at, revoked_at) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (org, kid) DO UPDATE SET revoked_at = coalesce(revoked_at, excluded.revoked_at)`,

@@ -12,6 +12,7 @@ import {
 import { createRegistry } from '../app.ts'
 import { DEFAULT_LIMITS, type RegistryDeps } from '../deps.ts'
 import { logDefects } from '../http/log-defects.ts'
+import { assertLog } from '../log/cosignatures.ts'
 import { sweepStaging } from '../publish/sweep.ts'
 import { openFileBlobs } from './file-blobs.ts'
 import { openSqliteCatalogue, readMigrations } from './sqlite-catalogue.ts'
@@ -25,12 +26,14 @@ export interface NodeRegistryOptions
   /** Holds everything: registry.sqlite, blobs, the issuer's key. Made when absent. */
   stateDir: string
   issuerName: string
+  /** @default none */
+  witnesses?: readonly string[]
   /** @default null: the registry cannot be set up */
   setupCode?: string | null
 }
 
-/** The key of the first start, readable by its owner alone. Losing it voids every token. */
-async function loadIssuer(file: string): Promise<SigningKey> {
+/** The key of the first start, readable by its owner alone. */
+async function loadKey(file: string, whose: string, lost: string): Promise<SigningKey> {
   const read = () =>
     readFile(file, 'utf8').catch((e: NodeJS.ErrnoException) => {
       if (e.code === 'ENOENT') return null
@@ -56,7 +59,7 @@ async function loadIssuer(file: string): Promise<SigningKey> {
   } catch (cause) {
     throw new GraftError(
       'ERR_STATE_DAMAGED',
-      `${file} must hold the issuer's private JWK and cannot be read; restore it from a backup, or remove it to start over (every token then dies)`,
+      `${file} must hold ${whose} private JWK and cannot be read; restore it from a backup, or remove it to start over (${lost})`,
       { cause },
     )
   }
@@ -72,7 +75,12 @@ export async function createNodeRegistry(options: NodeRegistryOptions): Promise<
 }> {
   const { stateDir, issuerName, setupCode = null } = options
   await mkdir(stateDir, { recursive: true, mode: 0o700 })
-  const issuer = await loadIssuer(join(stateDir, 'issuer-key.json'))
+  const keyAt = join(stateDir, 'issuer-key.json')
+  const issuer = await loadKey(keyAt, "the issuer's", 'every token then dies')
+  const logAt = join(stateDir, 'log-key.json')
+  const logKey = await loadKey(logAt, "the log's", 'every client then refuses this registry')
+  const witnesses = options.witnesses ?? []
+  await assertLog(issuerName, witnesses)
   const blobs = options.blobs ?? (await openFileBlobs(join(stateDir, 'blobs')))
   const catalogue = openSqliteCatalogue(
     join(stateDir, 'registry.sqlite'),
@@ -83,6 +91,8 @@ export async function createNodeRegistry(options: NodeRegistryOptions): Promise<
     blobs,
     issuer,
     issuerName,
+    logKey,
+    witnesses,
     setupCode,
     clock: options.clock ?? (() => new Date()),
     limits: options.limits ?? DEFAULT_LIMITS,

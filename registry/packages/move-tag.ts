@@ -1,6 +1,7 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import { nowIso, type RegistryDeps } from '../deps.ts'
 import type { Caller } from '../identity/caller.ts'
+import { appendEvent } from '../log/append-event.ts'
 import { assertMayPublish } from '../publish/checks.ts'
 import { tagRow } from '../publish/commit-rows.ts'
 import { eventRow } from './events.ts'
@@ -17,7 +18,8 @@ export async function moveTag(
   version: string,
 ): Promise<void> {
   assertMayPublish(caller, name)
-  await findPackage(deps, { tenant: caller.tenant, only: null }, name)
+  const reader = { tenant: caller.tenant, only: null }
+  const { visibility } = await findPackage(deps, reader, name)
   const row = await findVersion(deps, name, version)
   const why = withdrawn(row.state)
   if (why !== null)
@@ -28,5 +30,11 @@ export async function moveTag(
   await deps.catalogue.batch([
     tagRow(name, tag, row.digest, nowIso(deps)),
     eventRow(deps, caller, 'tag.move', `${name} ${tag} ${row.digest}`),
+    await appendEvent(deps, {
+      kind: 'tag.move',
+      package: name,
+      private: visibility !== 'public',
+      facts: { tag, version: row.version, digest: row.digest },
+    }),
   ])
 }

@@ -6,8 +6,9 @@ import type { BaseRecord, PublishAnswer } from '@graft/sdk/protocol/registry-api
 import type { RegistryDeps } from '../deps.ts'
 import type { Caller } from '../identity/caller.ts'
 import { listPublisherKeys } from '../identity/publisher-keys.ts'
+import { appendEvent } from '../log/append-event.ts'
 import { type Bytes, readAll } from '../stores/blob-store.ts'
-import { sql } from '../stores/catalogue.ts'
+import { type SqlStatement, sql } from '../stores/catalogue.ts'
 import {
   assertMayPublish,
   assertVisibility,
@@ -110,7 +111,8 @@ async function commit(
   base: BaseRecord,
 ): Promise<void> {
   try {
-    await deps.catalogue.batch(commitRows(deps, caller, upload, parsed, base))
+    const leaves = await publishLeaves(deps, upload)
+    await deps.catalogue.batch([...commitRows(deps, caller, upload, parsed, base), ...leaves])
   } catch (e) {
     // Somebody else may have been faster: then their row, not the broken constraint, says what to answer.
     const taken = await findTaken(deps, upload.package, upload.version)
@@ -120,6 +122,17 @@ async function commit(
       sql(`UPDATE uploads SET state = 'published' WHERE id = ?`, upload.id),
     ])
   }
+}
+
+/** What the transparency log says of a publish: the version, and each tag that it moves. */
+const publishLeaves = (deps: RegistryDeps, upload: Upload): Promise<SqlStatement[]> => {
+  const { package: name, version, digest } = upload
+  const about = { package: name, private: upload.visibility !== 'public' }
+  const tags = upload.tags.map((tag) => ({ tag, version, digest }))
+  return Promise.all([
+    appendEvent(deps, { ...about, kind: 'version.publish', facts: { version, digest } }),
+    ...tags.map((facts) => appendEvent(deps, { ...about, kind: 'tag.move', facts })),
+  ])
 }
 
 async function recordFailure(deps: RegistryDeps, upload: Upload, e: GraftError): Promise<void> {

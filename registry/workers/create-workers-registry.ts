@@ -3,6 +3,7 @@ import { importSigningKey, type SigningKey } from '@graft/sdk/format/jws.ts'
 import { createRegistry } from '../app.ts'
 import { DEFAULT_LIMITS, type RegistryDeps, type RegistryLimits } from '../deps.ts'
 import { logDefects } from '../http/log-defects.ts'
+import { assertLog } from '../log/cosignatures.ts'
 import { sweepStaging } from '../publish/sweep.ts'
 import { createD1Catalogue } from './d1-catalogue.ts'
 import { createR2Blobs } from './r2-blobs.ts'
@@ -13,6 +14,10 @@ export interface WorkersRegistryBindings {
   /** Secret: the issuer's private JWK as JSON. */
   ISSUER_KEY: string
   ISSUER_NAME: string
+  /** Secret: the transparency log's private JWK (Ed25519) as JSON. */
+  LOG_KEY: string
+  /** C2SP verifier keys of witnesses, separated by white space. */
+  WITNESSES?: string
   /** Secret; without it the registry cannot be set up. */
   SETUP_CODE?: string
 }
@@ -38,12 +43,17 @@ export async function createWorkersRegistry(
   /** For a cron trigger, daily. */
   sweep(): Promise<number>
 }> {
-  const issuer = await readIssuer(bindings.ISSUER_KEY)
+  const issuer = await readKey('ISSUER_KEY', bindings.ISSUER_KEY)
+  const logKey = await readKey('LOG_KEY', bindings.LOG_KEY)
+  const witnesses = bindings.WITNESSES?.split(/\s+/).filter(Boolean) ?? []
+  await assertLog(bindings.ISSUER_NAME, witnesses)
   const deps: RegistryDeps = {
     catalogue: createD1Catalogue(bindings.DB),
     blobs: createR2Blobs(bindings.BLOBS),
     issuer,
     issuerName: bindings.ISSUER_NAME,
+    logKey,
+    witnesses,
     setupCode: bindings.SETUP_CODE ?? null,
     clock: options.clock ?? (() => new Date()),
     limits: options.limits ?? WORKERS_LIMITS,
@@ -56,13 +66,13 @@ export async function createWorkersRegistry(
   }
 }
 
-async function readIssuer(text: string): Promise<SigningKey> {
+async function readKey(name: string, text: string | undefined): Promise<SigningKey> {
   try {
-    return await importSigningKey(JSON.parse(text) as JsonWebKey)
+    return await importSigningKey(JSON.parse(text ?? '') as JsonWebKey)
   } catch (cause) {
     throw new GraftError(
       'ERR_STATE_DAMAGED',
-      'the secret ISSUER_KEY must hold a private JWK as JSON; set it with `wrangler secret put ISSUER_KEY`',
+      `the secret ${name} must hold a private JWK as JSON; set it with \`wrangler secret put ${name}\``,
       { cause },
     )
   }

@@ -24,6 +24,7 @@ export async function openWorkerd(setupCode: string, issuerName: string) {
       bindings: {
         ISSUER_KEY: JSON.stringify(await exportSigningKey(await generateSigningKey())),
         ISSUER_NAME: issuerName,
+        LOG_KEY: JSON.stringify(await exportSigningKey(await generateSigningKey())),
         SETUP_CODE: setupCode,
       },
     }),

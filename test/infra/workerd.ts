@@ -52,7 +52,7 @@ export async function openWorkers() {
   const bundle = await bundleWorker('infra/worker.ts')
   const newKey = async () => JSON.stringify(await exportSigningKey(await generateSigningKey()))
   const fleetKey = await generateSigningKey()
-  const registrySecrets = { ISSUER_KEY: await newKey(), SETUP_CODE }
+  const registrySecrets = { ISSUER_KEY: await newKey(), LOG_KEY: await newKey(), SETUP_CODE }
   const edgeSecrets = {
     RECEIPT_KEY: await newKey(),
     FLEET_KEY: JSON.stringify(await exportSigningKey(fleetKey)),

@@ -54,6 +54,8 @@ async function open() {
     blobs: wrap<BlobStore>(blobs, ['stage', 'promote', 'discard', 'delete']),
     issuer: await generateSigningKey(),
     issuerName: ISSUER,
+    logKey: await generateSigningKey(),
+    witnesses: [],
     clock: () => new Date(),
     setupCode: SETUP_CODE,
     limits: DEFAULT_LIMITS,
@@ -100,8 +102,8 @@ describe('a power cut at any step of a publish', () => {
       await publish(call, token, measure, await publishRequest(measure, key))
       const steps = fault.steps
       // Upload row, two documents staged, request row, two blobs of two steps each, verifying,
-      // four promotions, commit, discard.
-      expect(steps).toBe(15)
+      // four promotions, commit, discard, checkpoint.
+      expect(steps).toBe(16)
       for (let at = 0; at < steps; at++) {
         const name = `@acme/cut-${at}-${after}`
         const what = await adapter({ base, name, seed: 1000 + at * 10, withGoldens: true })

@@ -43,6 +43,8 @@ export async function openShelf() {
     blobs: await openFileBlobs(join(folder.path, 'blobs')),
     issuer: await generateSigningKey(),
     issuerName: 'https://registry.test',
+    logKey: await generateSigningKey(),
+    witnesses: [],
     setupCode: null,
     clock: () => new Date(),
     limits: DEFAULT_LIMITS,

@@ -8,7 +8,8 @@ import { NOTE_SIGNATURE, type NoteKey, noteKey } from './verifier-key.ts'
 const ED25519_BYTES = 64
 const TIME_BYTES = 8
 
-const encode = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text)
+const encode = (text: string): Uint8Array<ArrayBuffer> =>
+  Uint8Array.from(new TextEncoder().encode(text))
 
 /** C2SP tlog-cosignature: the header keeps a cosignature from ever being read as a plain signature. */
 const cosigned = (text: string, seconds: number): Uint8Array<ArrayBuffer> =>
