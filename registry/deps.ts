@@ -9,8 +9,16 @@ export interface RegistryLimits {
   manifest: number
   /** Bytes of one blob. */
   blob: number
-  /** Bytes of adapter.safetensors, which verification reads into memory. */
+  /** Bytes of adapter.safetensors. */
   adapter: number
+  /** Bytes of a blob that one request brings whole. */
+  put: number
+  /** Bytes of a part; blobs beyond it may come in parts. S3 and R2 want 5 MiB at least and all but the last alike. */
+  part: number
+  /** Seconds until an upload that was not finished may be swept. */
+  uploadSeconds: number
+  /** Seconds that an address for one part lives: enough for the slowest link worth waiting for. */
+  partUrlSeconds: number
   /** Seconds that a capability lives: long enough for a slow pull, short enough to forget. */
   capabilitySeconds: number
 }
@@ -19,7 +27,11 @@ export const DEFAULT_LIMITS: RegistryLimits = {
   json: 64 * 1024,
   manifest: 16 * 1024 * 1024,
   blob: 2 * 1024 ** 3,
-  adapter: 512 * 1024 * 1024,
+  adapter: 2 * 1024 ** 3,
+  put: 2 * 1024 ** 3,
+  part: 8 * 1024 * 1024,
+  uploadSeconds: 86_400,
+  partUrlSeconds: 3600,
   capabilitySeconds: 15 * 60,
 }
 

@@ -13,13 +13,11 @@ import { createRegistry } from '../app.ts'
 import { DEFAULT_LIMITS, type RegistryDeps } from '../deps.ts'
 import { logDefects } from '../http/log-defects.ts'
 import { assertLog } from '../log/cosignatures.ts'
-import { sweepStaging } from '../publish/sweep.ts'
+import { expiredBefore, sweepStaging } from '../publish/sweep.ts'
 import { openFileBlobs } from './file-blobs.ts'
 import { openSqliteCatalogue, readMigrations } from './sqlite-catalogue.ts'
 
 const MIGRATIONS = fileURLToPath(new URL('../../infra/migrations/registry/', import.meta.url))
-/** Milliseconds; an upload untouched for a day was given up. */
-const UPLOAD_LIFETIME_MS = 86_400_000
 
 export interface NodeRegistryOptions
   extends Partial<Pick<RegistryDeps, 'blobs' | 'clock' | 'limits' | 'log' | 'randomId'>> {
@@ -102,7 +100,7 @@ export async function createNodeRegistry(options: NodeRegistryOptions): Promise<
   return {
     app: createRegistry(deps),
     issuer,
-    sweep: () => sweepStaging(deps, new Date(deps.clock().getTime() - UPLOAD_LIFETIME_MS)),
+    sweep: () => sweepStaging(deps, expiredBefore(deps)),
     async close() {
       catalogue.close()
     },

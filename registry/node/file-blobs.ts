@@ -1,9 +1,18 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
-import { copyFile, link, mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { copyFile, link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Digest } from '@graft/sdk/format/digest.ts'
-import { type BlobStore, type ByteRange, type Bytes, mismatch } from '../stores/blob-store.ts'
+import { isGraftError } from '@graft/sdk/format/errors.ts'
+import {
+  type BlobStore,
+  type ByteRange,
+  type Bytes,
+  concatStreams,
+  mismatch,
+  wrongPart,
+} from '../stores/blob-store.ts'
+import { nodeHash } from './node-hash.ts'
 
 const codeOf = (e: unknown): string | undefined => (e as NodeJS.ErrnoException).code
 const hexOf = (digest: Digest): string => digest.slice('sha256:'.length)
@@ -50,9 +59,18 @@ function streamFile(path: string, { start, end }: ByteRange): Bytes {
   )
 }
 
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder)
+  } catch (e) {
+    if (codeOf(e) === 'ENOENT') return []
+    throw e
+  }
+}
+
 /**
- * Blobs as files below `root`: blobs/<2 hex>/<hex>, staging/<upload>/<hex>, tmp/. A file appears under its name only
- * by rename or link, after its bytes are on disk.
+ * Blobs as files below `root`: blobs/<2 hex>/<hex>, staging/<upload>/<hex> and, for parts, <hex>.parts/<number>, tmp/. A
+ * file appears under its name only by rename or link, after its bytes are on disk, and is never written to again.
  */
 export async function openFileBlobs(root: string): Promise<BlobStore> {
   const temporary = join(root, 'tmp')
@@ -67,22 +85,28 @@ export async function openFileBlobs(root: string): Promise<BlobStore> {
   }
   const stagedPath = (upload: string, digest: Digest) => join(stagingFolder(upload), hexOf(digest))
 
-  /** Hashes while it writes. @returns the path of a synced temporary file */
-  async function receive(digest: Digest, size: number, body: Bytes): Promise<string> {
+  const partsFolder = (upload: string, digest: Digest) => `${stagedPath(upload, digest)}.parts`
+
+  /** Writes exactly `size` bytes. @returns the path of a synced temporary file */
+  async function receive(
+    size: number,
+    body: Bytes,
+    wrongSize: (got: string) => Error,
+    /** Sees every chunk, and at the end may still refuse. */
+    check?: { update(chunk: Uint8Array): void; end(): void },
+  ): Promise<string> {
     const path = join(temporary, randomUUID())
-    const hash = createHash('sha256')
     let written = 0
     const handle = await open(path, 'wx')
     try {
       for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
         written += chunk.length
-        if (written > size) throw mismatch(digest, size, `more than ${size} bytes`)
-        hash.update(chunk)
+        if (written > size) throw wrongSize(`more than ${size} bytes`)
+        check?.update(chunk)
         await handle.writeFile(chunk)
       }
-      const got = hash.digest('hex')
-      if (written !== size) throw mismatch(digest, size, `${written} bytes`)
-      if (got !== hexOf(digest)) throw mismatch(digest, size, `sha256:${got}`)
+      if (written !== size) throw wrongSize(`${written} bytes`)
+      check?.end()
       await handle.sync()
     } catch (e) {
       await handle.close()
@@ -93,18 +117,58 @@ export async function openFileBlobs(root: string): Promise<BlobStore> {
     return path
   }
 
+  async function place(path: string, target: string): Promise<void> {
+    await mkdir(dirname(target), { recursive: true })
+    await rename(path, target)
+    await syncFolder(dirname(target))
+  }
+
+  async function stage(upload: string, digest: Digest, size: number, body: Bytes): Promise<void> {
+    const hash = createHash('sha256')
+    const wrongSize = (got: string) => mismatch(digest, size, got)
+    const path = await receive(size, body, wrongSize, {
+      update: (chunk) => void hash.update(chunk),
+      end() {
+        const got = hash.digest('hex')
+        if (got !== hexOf(digest)) throw mismatch(digest, size, `sha256:${got}`)
+      },
+    })
+    await place(path, stagedPath(upload, digest))
+  }
+
   return {
-    async stage(upload, digest, size, body) {
-      const path = await receive(digest, size, body)
-      const target = stagedPath(upload, digest)
-      await mkdir(dirname(target), { recursive: true })
-      await rename(path, target)
-      await syncFolder(dirname(target))
-    },
-    async getStaged(upload, digest) {
+    createHash: nodeHash,
+    stage,
+    async getStaged(upload, digest, range) {
       const path = stagedPath(upload, digest)
       const size = await sizeOf(path)
-      return size === null ? null : streamFile(path, { start: 0, end: size })
+      return size === null ? null : streamFile(path, range ?? { start: 0, end: size })
+    },
+    async putPart(upload, digest, number, size, body) {
+      const path = await receive(size, body, (got) => wrongPart(number, size, got))
+      await place(path, join(partsFolder(upload, digest), String(number)))
+    },
+    async listParts(upload, digest) {
+      const folder = partsFolder(upload, digest)
+      const numbers = (await namesIn(folder)).map(Number).sort((a, b) => a - b)
+      const sizes = await Promise.all(numbers.map((number) => sizeOf(join(folder, String(number)))))
+      // One that a join removed meanwhile is no part any more.
+      return numbers.flatMap((number, i) => (sizes[i] === null ? [] : { number, size: sizes[i]! }))
+    },
+    async joinParts(upload, digest, size, count) {
+      const folder = partsFolder(upload, digest)
+      const opens = Array.from({ length: count }, (_, i) => async () => {
+        const path = join(folder, String(i + 1))
+        return streamFile(path, { start: 0, end: (await stat(path)).size })
+      })
+      const clear = () => rm(folder, { recursive: true, force: true })
+      try {
+        await stage(upload, digest, size, concatStreams(opens))
+      } catch (e) {
+        if (isGraftError(e) && e.code === 'ERR_DIGEST_MISMATCH') await clear()
+        throw e
+      }
+      await clear()
     },
     async promote(upload, digest) {
       const target = blobPath(digest)
@@ -117,6 +181,7 @@ export async function openFileBlobs(root: string): Promise<BlobStore> {
     async discard(upload) {
       await rm(stagingFolder(upload), { recursive: true, force: true })
     },
+    listStaging: () => namesIn(join(root, 'staging')),
     async get(digest, range) {
       const path = blobPath(digest)
       const size = await sizeOf(path)

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -7,24 +7,48 @@ import {
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
+  ListMultipartUploadsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
   S3Client,
   type S3ClientConfig,
   UploadPartCommand,
+  UploadPartCopyCommand,
 } from '@aws-sdk/client-s3'
 import type { Digest } from '@graft/sdk/format/digest.ts'
-import { type BlobStore, type ByteRange, type Bytes, mismatch } from '../stores/blob-store.ts'
+import { isGraftError } from '@graft/sdk/format/errors.ts'
+import {
+  type BlobStore,
+  type ByteRange,
+  type Bytes,
+  counted,
+  mismatch,
+  type StoredPart,
+  wrongPart,
+} from '../stores/blob-store.ts'
+import { presignS3, type S3Address } from '../stores/presign-s3.ts'
+import { nodeHash } from './node-hash.ts'
 
 /** All that of a body is in memory at once. S3 wants 5 MiB at least, R2 wants all parts but the last alike. */
 const PART_BYTES = 8 * 1024 * 1024
 
 const hexOf = (digest: Digest): string => digest.slice('sha256:'.length)
 const blobKey = (digest: Digest): string => `blobs/${hexOf(digest)}`
-const stagingPrefix = (upload: string): string => `staging/${upload}/`
+const STAGING = 'staging/'
+const stagingPrefix = (upload: string): string => `${STAGING}${upload}/`
+const stagedKey = (upload: string, digest: Digest): string =>
+  `${stagingPrefix(upload)}${hexOf(digest)}`
+const partsPrefix = (upload: string, digest: Digest): string =>
+  `${stagedKey(upload, digest)}.parts/`
+const partKey = (upload: string, digest: Digest, number: number): string =>
+  `${partsPrefix(upload, digest)}${number}`
 
-const isAbsent = (e: unknown): boolean =>
-  (e as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode === 404
+const statusOf = (e: unknown): number | undefined =>
+  (e as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode
+const isAbsent = (e: unknown): boolean => statusOf(e) === 404
+
+/** How many of an object's parts are copied at once. */
+const COPIES_AT_ONCE = 4
 
 /** Absent is null; everything else is thrown. */
 const orNull = <T>(promise: Promise<T>): Promise<T | null> =>
@@ -62,8 +86,9 @@ async function* parts(digest: Digest, size: number, body: Bytes): AsyncGenerator
 
 /**
  * Blobs in an S3 bucket of any maker. An object appears when its put or its multipart upload is completed, which
- * happens after its digest was checked; what a crash leaves of a multipart upload is never visible, and a lifecycle
- * rule of the bucket should expire it.
+ * happens after its digest was checked; what a crash leaves of a multipart upload is never visible, and the sweeper aborts
+ * it. A part is an object by itself: any server takes one by a presigned PUT, lists it and copies it into a multipart
+ * upload, and nothing has to be remembered.
  */
 export function createS3Blobs(bucket: string, config: S3ClientConfig): BlobStore & AsyncDisposable {
   // The SDK's default checksums are refused by R2 and others (501).
@@ -73,28 +98,92 @@ export function createS3Blobs(bucket: string, config: S3ClientConfig): BlobStore
     ...config,
   })
   const at = (key: string) => ({ Bucket: bucket, Key: key })
-  const stagedKey = (upload: string, digest: Digest) => `${stagingPrefix(upload)}${hexOf(digest)}`
-
-  async function putParts(key: string, first: Uint8Array, rest: AsyncGenerator<Uint8Array>) {
+  /** A multipart upload that is completed, or aborted. */
+  async function putParts(
+    key: string,
+    send: (
+      upload: { Bucket: string; Key: string; UploadId: string | undefined },
+      add: (number: number, etag: string | undefined) => void,
+    ) => Promise<void>,
+  ): Promise<void> {
     const { UploadId } = await client.send(new CreateMultipartUploadCommand(at(key)))
     const upload = { ...at(key), UploadId }
     try {
       const done: { PartNumber: number; ETag: string | undefined }[] = []
-      const send = async (Body: Uint8Array) => {
-        const PartNumber = done.length + 1
-        const { ETag } = await client.send(new UploadPartCommand({ ...upload, PartNumber, Body }))
-        done.push({ PartNumber, ETag })
-      }
-      await send(first)
-      for await (const part of rest) await send(part)
-      const MultipartUpload = { Parts: done }
-      await client.send(new CompleteMultipartUploadCommand({ ...upload, MultipartUpload }))
+      await send(upload, (PartNumber, ETag) => done.push({ PartNumber, ETag }))
+      const Parts = done.sort((a, b) => a.PartNumber - b.PartNumber)
+      const complete = { ...upload, MultipartUpload: { Parts } }
+      await client.send(new CompleteMultipartUploadCommand(complete))
     } catch (e) {
       await client.send(new AbortMultipartUploadCommand(upload)).catch(() => {
-        // Then the bucket's lifecycle rule does.
+        // Then the sweeper does, or the bucket's lifecycle rule.
       })
       throw e
     }
+  }
+
+  const sendParts = (key: string, first: Uint8Array, rest: AsyncGenerator<Uint8Array>) =>
+    putParts(key, async (upload, add) => {
+      let PartNumber = 0
+      const send = async (Body: Uint8Array) => {
+        const sent = new UploadPartCommand({ ...upload, PartNumber: ++PartNumber, Body })
+        add(PartNumber, (await client.send(sent)).ETag)
+      }
+      await send(first)
+      for await (const part of rest) await send(part)
+    })
+
+  const copyParts = (key: string, sources: readonly string[]) =>
+    putParts(key, async (upload, add) => {
+      let next = 0
+      const work = async () => {
+        for (let i = next++; i < sources.length; i = next++) {
+          const PartNumber = i + 1
+          const CopySource = `${bucket}/${sources[i]}`
+          const copy = new UploadPartCopyCommand({ ...upload, PartNumber, CopySource })
+          add(PartNumber, (await client.send(copy)).CopyPartResult?.ETag)
+        }
+      }
+      await Promise.all(Array.from({ length: COPIES_AT_ONCE }, work))
+    })
+
+  const copy = (from: string, to: string) =>
+    client.send(new CopyObjectCommand({ ...at(to), CopySource: `${bucket}/${from}` }))
+
+  const remove = (key: string) => client.send(new DeleteObjectCommand(at(key)))
+
+  async function* list(prefix: string, delimiter?: string) {
+    for (let ContinuationToken: string | undefined; ; ) {
+      const page = await client.send(
+        new ListObjectsV2Command({
+          Bucket: bucket,
+          Prefix: prefix,
+          Delimiter: delimiter,
+          ContinuationToken,
+        }),
+      )
+      yield page
+      if (!page.IsTruncated) return
+      ContinuationToken = page.NextContinuationToken
+    }
+  }
+
+  async function removeAll(prefix: string): Promise<void> {
+    // Not DeleteObjects: the SDK sends a checksum with it that not every server takes.
+    for await (const { Contents = [] } of list(prefix))
+      for (const { Key } of Contents) await remove(Key!)
+  }
+
+  /** What presigning needs to know of the client. */
+  const address = async (): Promise<S3Address> => {
+    const region = await client.config.region()
+    const endpoint = new URL(
+      typeof config.endpoint === 'string' ? config.endpoint : `https://s3.${region}.amazonaws.com`,
+    )
+    if (config.forcePathStyle)
+      endpoint.pathname = `${endpoint.pathname.replace(/\/$/, '')}/${bucket}`
+    else endpoint.host = `${bucket}.${endpoint.host}`
+    return { bucketUrl: endpoint.href, region, credentials: client.config.credentials }
   }
 
   async function open(key: string, range?: ByteRange): Promise<Bytes | null> {
@@ -106,27 +195,95 @@ export function createS3Blobs(bucket: string, config: S3ClientConfig): BlobStore
   const sizeOf = async (key: string): Promise<number | null> =>
     (await orNull(client.send(new HeadObjectCommand(at(key)))))?.ContentLength ?? null
 
+  /** @throws ERR_DIGEST_MISMATCH */
+  async function assertDigest(key: string, digest: Digest, size: number): Promise<void> {
+    const body = await open(key)
+    if (body === null) throw new Error(`object ${key} is gone`)
+    const hash = createHash('sha256')
+    const right = body.pipeThrough(counted(size, (got) => mismatch(digest, size, got)))
+    for await (const chunk of right as unknown as AsyncIterable<Uint8Array>) hash.update(chunk)
+    const got = hash.digest('hex')
+    if (got !== hexOf(digest)) throw mismatch(digest, size, `sha256:${got}`)
+  }
+
   return {
+    createHash: nodeHash,
     async stage(upload, digest, size, body) {
       const key = stagedKey(upload, digest)
       const all = parts(digest, size, body)
       const { value: first } = (await all.next()) as { value: Uint8Array }
-      if (size > PART_BYTES) await putParts(key, first, all)
+      if (size > PART_BYTES) await sendParts(key, first, all)
       else await client.send(new PutObjectCommand({ ...at(key), Body: first }))
     },
-    getStaged: (upload, digest) => open(stagedKey(upload, digest)),
+    getStaged: (upload, digest, range) => open(stagedKey(upload, digest), range),
+    async putPart(upload, digest, number, size, body) {
+      // Whole in memory, as every part that the SDK sends: it cannot sign a stream of bytes.
+      const Body = new Uint8Array(size)
+      let filled = 0
+      const right = body.pipeThrough(counted(size, (got) => wrongPart(number, size, got)))
+      for await (const chunk of right as unknown as AsyncIterable<Uint8Array>) {
+        Body.set(chunk, filled)
+        filled += chunk.length
+      }
+      await client.send(new PutObjectCommand({ ...at(partKey(upload, digest, number)), Body }))
+    },
+    async listParts(upload, digest) {
+      const prefix = partsPrefix(upload, digest)
+      const found: StoredPart[] = []
+      for await (const { Contents = [] } of list(prefix))
+        for (const { Key, Size } of Contents)
+          found.push({ number: Number(Key!.slice(prefix.length)), size: Size! })
+      return found.sort((a, b) => a.number - b.number)
+    },
+    presignPart: async (upload, digest, number, size, seconds) =>
+      presignS3(await address(), {
+        method: 'PUT',
+        key: partKey(upload, digest, number),
+        headers: { 'content-length': String(size) },
+        seconds,
+        at: new Date(),
+      }),
+    async joinParts(upload, digest, size, count) {
+      const key = stagedKey(upload, digest)
+      const sources = Array.from({ length: count }, (_, i) => partKey(upload, digest, i + 1))
+      // Nobody has an address of this one, and no other join writes to it: what was hashed is what is staged.
+      const joined = `${key}.joined-${randomUUID()}`
+      try {
+        await copyParts(joined, sources)
+        await assertDigest(joined, digest, size)
+        await copy(joined, key)
+      } catch (e) {
+        if (isGraftError(e) && e.code === 'ERR_DIGEST_MISMATCH')
+          await removeAll(partsPrefix(upload, digest))
+        throw e
+      } finally {
+        await remove(joined).catch(() => {
+          // Discarded with the upload.
+        })
+      }
+      await removeAll(partsPrefix(upload, digest))
+    },
     async promote(upload, digest) {
       if ((await sizeOf(blobKey(digest))) !== null) return
-      const CopySource = `${bucket}/${stagedKey(upload, digest)}`
-      await client.send(new CopyObjectCommand({ ...at(blobKey(digest)), CopySource }))
+      await copy(stagedKey(upload, digest), blobKey(digest))
     },
-    async discard(upload) {
-      const list = { Bucket: bucket, Prefix: stagingPrefix(upload) }
-      for (;;) {
-        const { Contents = [], IsTruncated } = await client.send(new ListObjectsV2Command(list))
-        for (const { Key } of Contents) await client.send(new DeleteObjectCommand(at(Key!)))
-        if (!IsTruncated) return
-      }
+    discard: (upload) => removeAll(stagingPrefix(upload)),
+    async listStaging() {
+      const uploads: string[] = []
+      for await (const { CommonPrefixes = [] } of list(STAGING, '/'))
+        for (const { Prefix } of CommonPrefixes) uploads.push(Prefix!.slice(STAGING.length, -1))
+      return uploads
+    },
+    async sweep(olderThan) {
+      const command = new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: STAGING })
+      const found = await client.send(command).catch((e: unknown) => {
+        // A server that cannot list them has to expire them itself, as R2 does after 7 days.
+        if (statusOf(e) === 501) return { Uploads: [] }
+        throw e
+      })
+      for (const { Key, UploadId, Initiated } of found.Uploads ?? [])
+        if (Initiated! < olderThan)
+          await client.send(new AbortMultipartUploadCommand({ ...at(Key!), UploadId }))
     },
     async get(digest, range) {
       // S3 knows no empty range.
@@ -135,7 +292,7 @@ export function createS3Blobs(bucket: string, config: S3ClientConfig): BlobStore
     },
     head: (digest) => sizeOf(blobKey(digest)),
     async delete(digest) {
-      await client.send(new DeleteObjectCommand(at(blobKey(digest))))
+      await remove(blobKey(digest))
     },
     async [Symbol.asyncDispose]() {
       client.destroy()

@@ -37,14 +37,15 @@ export function commitRows(
       upload.visibility,
       at,
     ),
-    // Selected from the package, so that a package made public meanwhile cannot publish a private version:
-    // then no row is inserted, and the blobs' foreign key fails the batch.
+    // Selected from the package, so that a package made public meanwhile cannot publish a private version, and from the
+    // upload, which may have been aborted or swept: then no row is inserted, and the blobs' foreign key fails the batch.
     sql(
       `INSERT INTO versions (digest, package, version, precedence, base_digest, base_name, operations,
          family, description, keywords, size, signatures, attestations, upload, published_by, published_at,
          sort, operation_mask, max_rank, license)
        SELECT ?, p.name, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
-         FROM packages p WHERE p.name = ? AND p.visibility = ?`,
+         FROM packages p JOIN uploads u ON u.id = ? AND u.state = 'verifying'
+        WHERE p.name = ? AND p.visibility = ?`,
       digest,
       version,
       precedenceOf(version),
@@ -67,6 +68,7 @@ export function commitRows(
       operationMask(kinds),
       maxRank(manifest.operations),
       manifest.license ?? '',
+      upload.id,
       name,
       upload.visibility,
     ),

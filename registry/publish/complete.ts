@@ -7,7 +7,9 @@ import type { RegistryDeps } from '../deps.ts'
 import type { Caller } from '../identity/caller.ts'
 import { listPublisherKeys } from '../identity/publisher-keys.ts'
 import { appendEvent } from '../log/append-event.ts'
-import { type Bytes, readAll } from '../stores/blob-store.ts'
+import { keepFromRemoval } from '../packages/remove-blobs.ts'
+import { blobSource } from '../stores/blob-source.ts'
+import { type ByteRange, type Bytes, readAll } from '../stores/blob-store.ts'
 import { type SqlStatement, sql } from '../stores/catalogue.ts'
 import {
   assertMayPublish,
@@ -18,6 +20,7 @@ import {
 } from './checks.ts'
 import { commitRows } from './commit-rows.ts'
 import { assertDeclared, type ParsedRequest, parseRequest } from './parse-request.ts'
+import { joinArrived } from './parts.ts'
 import { findUpload, toAnswer, type Upload } from './uploads.ts'
 import { verifyGoldens } from './verify-goldens.ts'
 
@@ -31,10 +34,11 @@ export async function completePublish(
   caller: Caller,
   id: string,
 ): Promise<PublishAnswer> {
-  const upload = await findUpload(deps, caller, id)
-  assertMayPublish(caller, upload.package)
-  if (upload.state === 'published') return toAnswer(upload)
-  if (upload.failure) throw new GraftError(upload.failure.code, upload.failure.message)
+  const found = await findUpload(deps, caller, id)
+  assertMayPublish(caller, found.package)
+  if (found.state === 'published') return toAnswer(found)
+  if (found.failure) throw new GraftError(found.failure.code, found.failure.message)
+  const upload = { ...found, blobs: await joinArrived(deps, found) }
   const missing = upload.blobs.filter((blob) => blob.state === 'missing')
   if (missing.length > 0)
     throw new GraftError(
@@ -46,13 +50,15 @@ export async function completePublish(
   ])
   try {
     const { parsed, base } = await verifyUpload(deps, caller, upload)
-    for (const blob of upload.blobs)
-      if (blob.state === 'staged') await deps.blobs.promote(id, blob.digest)
+    const staged = upload.blobs.filter((blob) => blob.state === 'staged').map((b) => b.digest)
+    await keepFromRemoval(deps, staged)
+    for (const digest of staged) await deps.blobs.promote(id, digest)
     await commit(deps, caller, upload, parsed, base)
   } catch (e) {
     // Of two that complete one upload at once, the slower may find the staging area already cleared.
     const now = await findUpload(deps, caller, id).catch(() => null)
     if (now?.state === 'published') return toAnswer(now)
+    if (now?.failure) throw new GraftError(now.failure.code, now.failure.message)
     if (isGraftError(e) && e.status < 500) await recordFailure(deps, upload, e)
     throw e
   }
@@ -83,19 +89,27 @@ async function verifyUpload(deps: RegistryDeps, caller: Caller, upload: Upload) 
   await assertVisibility(deps, manifest.name, upload.visibility)
   const base = await findManifestBase(deps, manifest)
   const canonical = manifest.files.find((file) => file.role === 'canonical')!
-  const bytes = await readBlob(deps, upload, canonical.sha256, deps.limits.adapter)
-  await verifyAdapter(manifest, bytes, base.tensors)
+  await using source = blobSource(canonical.size, (range) =>
+    openBlob(deps, upload, canonical.sha256, range),
+  )
+  const { createHash } = deps.blobs
+  await verifyAdapter(manifest, source, base.tensors, { createHash })
   for (const goldens of parsed.goldens)
     await verifyGoldens(goldens, await openBlob(deps, upload, goldens.logits.sha256))
   return { parsed, base }
 }
 
-async function openBlob(deps: RegistryDeps, upload: Upload, digest: Digest): Promise<Bytes> {
+async function openBlob(
+  deps: RegistryDeps,
+  upload: Upload,
+  digest: Digest,
+  range?: ByteRange,
+): Promise<Bytes> {
   const blob = upload.blobs.find((b) => b.digest === digest)
   const body =
     blob?.state === 'readable'
-      ? await deps.blobs.get(digest)
-      : await deps.blobs.getStaged(upload.id, digest)
+      ? await deps.blobs.get(digest, range)
+      : await deps.blobs.getStaged(upload.id, digest, range)
   if (body === null) throw new Error(`publish ${upload.id}: blob ${digest} is gone from the store`)
   return body
 }
@@ -119,7 +133,7 @@ async function commit(
     if (taken === null) throw e
     if (taken.digest !== upload.digest) throw versionExists(upload.package, upload.version)
     await deps.catalogue.batch([
-      sql(`UPDATE uploads SET state = 'published' WHERE id = ?`, upload.id),
+      sql(`UPDATE uploads SET state = 'published', failure = NULL WHERE id = ?`, upload.id),
     ])
   }
 }

@@ -121,12 +121,14 @@ async function open(
       .map((blob) => ({
         ...blob,
         state: readable.has(blob.digest) ? ('readable' as const) : ('missing' as const),
+        partSize: blob.size > deps.limits.part ? deps.limits.part : null,
       })),
     ...unique(documents).map((d) => ({
       digest: d.digest,
       size: d.bytes.length,
       role: d.role,
       state: 'staged' as const,
+      partSize: null,
     })),
   ]
   await deps.catalogue.batch([
@@ -150,12 +152,14 @@ async function open(
     ),
     ...blobs.map((blob) =>
       sql(
-        'INSERT INTO upload_blobs (upload, digest, size, role, state) VALUES (?, ?, ?, ?, ?)',
+        `INSERT INTO upload_blobs (upload, digest, size, role, state, part_size)
+         VALUES (?, ?, ?, ?, ?, ?)`,
         id,
         blob.digest,
         blob.size,
         blob.role,
         blob.state,
+        blob.partSize,
       ),
     ),
   ])

@@ -33,6 +33,8 @@ export interface UploadBlob {
   size: number
   role: BlobRole
   state: 'missing' | 'staged' | 'readable'
+  /** Bytes of every part but the last; null = comes in one request. */
+  partSize: number | null
 }
 
 type UploadRow = Omit<Upload, 'tags' | 'signatures' | 'attestations' | 'failure' | 'blobs'> &
@@ -40,7 +42,8 @@ type UploadRow = Omit<Upload, 'tags' | 'signatures' | 'attestations' | 'failure'
 
 async function fromRow(deps: RegistryDeps, row: UploadRow): Promise<Upload> {
   const blobs = await deps.catalogue.query<UploadBlob>(
-    'SELECT digest, size, role, state FROM upload_blobs WHERE upload = ? ORDER BY digest',
+    `SELECT digest, size, role, state, part_size AS "partSize"
+       FROM upload_blobs WHERE upload = ? ORDER BY digest`,
     [row.id],
   )
   return {
@@ -84,13 +87,17 @@ export async function findRepeated(
   return row && fromRow(deps, row)
 }
 
+export const partsUrl = (id: string, digest: Digest): string =>
+  `/v1/publish/${id}/blobs/${digest}/parts`
+
 export function toAnswer(upload: Upload): PublishAnswer {
   const missing = upload.blobs
     .filter((blob) => upload.state === 'uploading' && blob.state === 'missing')
-    .map(({ digest, size }) => ({
+    .map(({ digest, size, partSize }) => ({
       digest,
       size,
       url: `/v1/publish/${upload.id}/blobs/${digest}`,
+      ...(partSize === null ? {} : { parts: partsUrl(upload.id, digest) }),
     }))
   const { id, state, digest, package: name, version, failure } = upload
   return { id, state, missing, digest, name, version, ...(failure ? { failure } : {}) }

@@ -9,7 +9,9 @@ import type { RegistryEnv } from '../http/context.ts'
 import { digestSchema, sizeSchema } from '../http/schemas.ts'
 import { authenticate } from '../identity/authenticate.ts'
 import { requireScope } from '../identity/caller.ts'
+import { abortPublish } from '../publish/abort.ts'
 import { completePublish } from '../publish/complete.ts'
+import { listMissingParts, receivePart } from '../publish/parts.ts'
 import { receiveBlob } from '../publish/receive-blob.ts'
 import { startPublish } from '../publish/start.ts'
 import { findUpload, toAnswer } from '../publish/uploads.ts'
@@ -44,6 +46,31 @@ export const publishRoutes = (deps: RegistryDeps) =>
       const length = c.req.header('content-length')
       const size = length === undefined ? null : Number(length)
       await receiveBlob(deps, caller, c.req.param('id'), digest, c.req.raw.body, size)
+      return c.json({})
+    })
+    .get('/v1/publish/:id/blobs/:digest/parts', async (c) => {
+      const caller = await authenticate(deps, c)
+      const digest = parseDigest(c.req.param('digest'), 'blob')
+      const parts = await listMissingParts(deps, caller, c.req.param('id'), digest)
+      return c.json(parts, 200, { 'cache-control': 'no-store' })
+    })
+    .put('/v1/publish/:id/blobs/:digest/parts/:number', async (c) => {
+      const caller = await authenticate(deps, c)
+      const { id, digest, number } = c.req.param()
+      const length = c.req.header('content-length')
+      await receivePart(
+        deps,
+        caller,
+        id,
+        parseDigest(digest, 'blob'),
+        Number(number),
+        c.req.raw.body,
+        length === undefined ? null : Number(length),
+      )
+      return c.json({})
+    })
+    .delete('/v1/publish/:id', async (c) => {
+      await abortPublish(deps, await authenticate(deps, c), c.req.param('id'))
       return c.json({})
     })
     .post('/v1/publish/:id/complete', async (c) =>

@@ -4,7 +4,8 @@ import { createRegistry } from '../app.ts'
 import { DEFAULT_LIMITS, type RegistryDeps, type RegistryLimits } from '../deps.ts'
 import { logDefects } from '../http/log-defects.ts'
 import { assertLog } from '../log/cosignatures.ts'
-import { sweepStaging } from '../publish/sweep.ts'
+import { expiredBefore, sweepStaging } from '../publish/sweep.ts'
+import type { S3Address } from '../stores/presign-s3.ts'
 import { createD1Catalogue } from './d1-catalogue.ts'
 import { createR2Blobs } from './r2-blobs.ts'
 
@@ -20,18 +21,23 @@ export interface WorkersRegistryBindings {
   WITNESSES?: string
   /** Secret; without it the registry cannot be set up. */
   SETUP_CODE?: string
+  /**
+   * R2's S3 API, so that clients send parts straight to the bucket: `https://<account>.r2.cloudflarestorage.com`, the
+   * bucket's name and, as secrets, a key that may write objects. Without them parts go through the Worker.
+   */
+  S3_ENDPOINT?: string
+  S3_BUCKET?: string
+  S3_ACCESS_KEY_ID?: string
+  S3_SECRET_ACCESS_KEY?: string
 }
 
-/** An isolate has 128 MB, and verification holds an adapter and one tensor of it as f32 at once. */
 export const WORKERS_LIMITS: RegistryLimits = {
   ...DEFAULT_LIMITS,
-  adapter: 32 * 1024 * 1024,
-  /** What one request may carry on the smallest plan. */
-  blob: 95 * 1024 * 1024,
+  /** Hashed and looked through within the CPU seconds of one request. */
+  adapter: 1024 ** 3,
+  /** What one request may carry on the smallest plan; what is larger comes in parts. */
+  put: 95 * 1024 * 1024,
 }
-
-/** Milliseconds; an upload untouched for a day was given up. */
-const UPLOAD_LIFETIME_MS = 86_400_000
 
 /** The registry over D1 and R2; the migrations of infra/migrations/registry must have been applied. */
 export async function createWorkersRegistry(
@@ -49,7 +55,7 @@ export async function createWorkersRegistry(
   await assertLog(bindings.ISSUER_NAME, witnesses)
   const deps: RegistryDeps = {
     catalogue: createD1Catalogue(bindings.DB),
-    blobs: createR2Blobs(bindings.BLOBS),
+    blobs: createR2Blobs(bindings.BLOBS, readS3(bindings)),
     issuer,
     issuerName: bindings.ISSUER_NAME,
     logKey,
@@ -62,7 +68,27 @@ export async function createWorkersRegistry(
   return {
     app: createRegistry(deps),
     issuer,
-    sweep: () => sweepStaging(deps, new Date(deps.clock().getTime() - UPLOAD_LIFETIME_MS)),
+    sweep: () => sweepStaging(deps, expiredBefore(deps)),
+  }
+}
+
+/** @throws ERR_STATE_DAMAGED when only some of it is set */
+function readS3(bindings: WorkersRegistryBindings): S3Address | null {
+  const { S3_ENDPOINT, S3_BUCKET, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY } = bindings
+  const given = [S3_ENDPOINT, S3_BUCKET, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY]
+  if (given.every((value) => !value)) return null
+  if (!S3_ENDPOINT || !S3_BUCKET || !S3_ACCESS_KEY_ID || !S3_SECRET_ACCESS_KEY)
+    throw new GraftError(
+      'ERR_STATE_DAMAGED',
+      'S3_ENDPOINT, S3_BUCKET, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY must be set together, got some of them; set the others or remove all',
+    )
+  return {
+    bucketUrl: `${S3_ENDPOINT.replace(/\/$/, '')}/${S3_BUCKET}`,
+    region: 'auto',
+    credentials: async () => ({
+      accessKeyId: S3_ACCESS_KEY_ID,
+      secretAccessKey: S3_SECRET_ACCESS_KEY,
+    }),
   }
 }
 

@@ -1,4 +1,5 @@
-import { type Digest, sha256 } from '../format/digest.ts'
+import { type ByteSource, chunksOf, heldBytes } from '../format/byte-source.ts'
+import { type CreateHash, type Digest, sha256 } from '../format/digest.ts'
 import { ERRORS, type ErrorCode, expected, GraftError } from '../format/errors.ts'
 import { type SigningKey, signEnvelope } from '../format/jws.ts'
 import { JWS_TYPES, type Manifest, type SignedEnvelope } from '../format/manifest.ts'
@@ -6,6 +7,7 @@ import { manifestBytes } from '../format/parse-manifest.ts'
 import type { PublishAnswer, PublishRequest, Visibility } from '../protocol/registry-api.ts'
 import type { Http } from './http.ts'
 import { path } from './path.ts'
+import { sendBlob } from './send-blob.ts'
 import { sleep } from './watch.ts'
 
 export interface PublishProgress {
@@ -17,10 +19,15 @@ export interface PublishProgress {
 
 export interface PublishOptions {
   manifest: Manifest
-  /** adapter.safetensors. */
-  safetensors: Uint8Array
+  /** adapter.safetensors; a source is read by ranges and never held whole. */
+  safetensors: Uint8Array | ByteSource
   /** Other blobs that the manifest or its attestations name, like the logits of goldens. */
-  blobs?: { digest: Digest; bytes: Uint8Array }[]
+  blobs?: { digest: Digest; bytes: Uint8Array | ByteSource }[]
+  /**
+   * The platform's own, so that sources are checked before they are sent.
+   * @default none: of a source the registry finds out what it is
+   */
+  createHash?: CreateHash
   attestations?: SignedEnvelope[]
   keys: SigningKey[]
   /** @default 'public' */
@@ -44,7 +51,6 @@ export interface Published {
 /** Verification of a large adapter reads all of it. */
 const COMPLETE_TIMEOUT_MS = 600_000
 const POLL_MS = 500
-const UPLOAD_CHUNK_BYTES = 64 * 1024
 
 /**
  * Signs and publishes. Interrupted, call it again with the same version: what arrived is not sent twice, and a version
@@ -59,14 +65,14 @@ export async function publish(http: Http, options: PublishOptions): Promise<Publ
   const report = (phase: PublishProgress['phase'], sent: number, total: number): void =>
     options.onProgress?.({ phase, sent, total })
   report('signing', 0, 0)
-  const bytesOf = await blobsOf(options)
+  const sources = await sourcesOf(options)
   const tags = options.tags
   const request: PublishRequest = {
     envelope: await signEnvelope(manifestBytes(manifest), JWS_TYPES.manifest, keys),
     attestations: options.attestations ?? [],
     visibility: options.visibility ?? 'public',
     ...(tags ? { tags } : {}),
-    blobs: [...bytesOf].map(([digest, bytes]) => ({ digest, size: bytes.length })),
+    blobs: [...sources].map(([digest, { size }]) => ({ digest, size })),
   }
   let answer = await http.json<PublishAnswer>({
     method: 'POST',
@@ -83,16 +89,19 @@ export async function publish(http: Http, options: PublishOptions): Promise<Publ
     let sent = 0
     report('uploading', 0, total)
     for (const blob of answer.missing) {
-      const bytes = bytesOf.get(blob.digest)
-      if (bytes === undefined)
+      const source = sources.get(blob.digest)
+      if (source === undefined)
         throw new GraftError(
           'ERR_BLOB_UNKNOWN',
           `${label}: the registry asks for ${blob.digest}, which was not given`,
         )
-      await upload(http, blob.url, bytes, options, `${label}: upload`, (n) =>
-        report('uploading', sent + n, total),
-      )
-      sent += bytes.length
+      await sendBlob(http, blob, source, {
+        stream: options.streamUploads ?? false,
+        signal,
+        what: `${label}: upload`,
+        onBytes: (n) => report('uploading', sent + n, total),
+      })
+      sent += blob.size
       report('uploading', sent, total)
     }
     report('verifying', total, total)
@@ -103,58 +112,40 @@ export async function publish(http: Http, options: PublishOptions): Promise<Publ
   return { name, version, digest, created }
 }
 
-async function blobsOf(options: PublishOptions): Promise<Map<Digest, Uint8Array>> {
-  const blobs = new Map<Digest, Uint8Array>()
-  blobs.set(await sha256(options.safetensors), options.safetensors)
-  for (const { digest, bytes } of options.blobs ?? []) {
-    const got = await sha256(bytes)
-    if (got !== digest)
+/** @throws ERR_DIGEST_MISMATCH for a source that is not what its digest says */
+async function sourcesOf({
+  manifest,
+  safetensors,
+  blobs = [],
+  createHash,
+}: PublishOptions): Promise<Map<Digest, ByteSource>> {
+  const canonical = manifest.files.find((file) => file.role === 'canonical')
+  if (canonical === undefined)
+    throw new GraftError(
+      'ERR_MANIFEST_INVALID',
+      expected('files', 'one canonical file', manifest.files.length),
+    )
+  const given = [{ digest: canonical.sha256, bytes: safetensors }, ...blobs]
+  const sources = new Map<Digest, ByteSource>()
+  for (const { digest, bytes } of given) {
+    const got = await digestOf(bytes, createHash)
+    if (got !== null && got !== digest)
       throw new GraftError('ERR_DIGEST_MISMATCH', expected('a blob to publish', digest, got))
-    blobs.set(digest, bytes)
+    sources.set(digest, bytes instanceof Uint8Array ? heldBytes(bytes) : bytes)
   }
-  return blobs
+  return sources
 }
 
-async function upload(
-  http: Http,
-  url: string,
-  bytes: Uint8Array,
-  options: PublishOptions,
-  what: string,
-  onBytes: (sent: number) => void,
-): Promise<void> {
-  const { response, watch } = await http.send({
-    method: 'PUT',
-    path: url,
-    body: () =>
-      options.streamUploads ? streamOf(bytes, onBytes) : (bytes as Uint8Array<ArrayBuffer>),
-    headers: {
-      'content-type': 'application/octet-stream',
-      ...(options.streamUploads ? { 'content-length': String(bytes.length) } : {}),
-    },
-    signal: options.signal,
-    // A minute to begin, and as long again for every 64 KiB: the slowest link worth waiting for.
-    timeoutMs: 60_000 + Math.ceil(bytes.length / UPLOAD_CHUNK_BYTES) * 1_000,
-    what,
-  })
-  watch.disarm()
-  await response.body?.cancel()
-}
-
-function streamOf(bytes: Uint8Array, onBytes: (sent: number) => void): ReadableStream<Uint8Array> {
-  let at = 0
-  return new ReadableStream(
-    {
-      pull(controller) {
-        if (at >= bytes.length) return controller.close()
-        const chunk = bytes.slice(at, at + UPLOAD_CHUNK_BYTES)
-        at += chunk.length
-        controller.enqueue(chunk)
-        onBytes(at)
-      },
-    },
-    { highWaterMark: 0 },
-  )
+/** null where nothing can tell without holding the whole source. */
+async function digestOf(
+  bytes: Uint8Array | ByteSource,
+  createHash: CreateHash | undefined,
+): Promise<Digest | null> {
+  if (bytes instanceof Uint8Array) return sha256(bytes)
+  const hash = createHash?.()
+  if (hash === undefined) return null
+  for await (const chunk of chunksOf(bytes)) hash.update(chunk)
+  return hash.digest()
 }
 
 async function complete(

@@ -24,6 +24,9 @@ import type { Scope } from './tokens.ts'
  *   GET  /v1/bases?name=                              -> { bases: BaseRecord[] }  (without tensors)
  *   POST /v1/publish                                  auth publish: PublishRequest -> PublishAnswer
  *   PUT  /v1/publish/:id/blobs/:digest                auth publish: raw bytes -> {}
+ *   GET  /v1/publish/:id/blobs/:digest/parts          auth publish -> MissingParts     (of a blob that comes in parts)
+ *   PUT  /v1/publish/:id/blobs/:digest/parts/:number  auth publish: raw bytes -> {}   (where `url` of a part says so)
+ *   DELETE /v1/publish/:id                            auth publish -> {}              (gives the upload up)
  *   POST /v1/publish/:id/complete                     auth publish -> PublishAnswer
  *   GET  /v1/publish/:id                              auth publish -> PublishAnswer
  *   GET  /v1/packages?org=&q=                         auth optional -> { packages: PackageSummary[] }
@@ -125,7 +128,14 @@ export interface PublishAnswer {
   id: string
   state: PublishState
   /** Blobs still to be sent. */
-  missing: { digest: Digest; size: number; url: string }[]
+  missing: {
+    digest: Digest
+    size: number
+    /** Takes the blob whole. */
+    url: string
+    /** Where to ask for its parts instead; a blob too large for one request comes only so. */
+    parts?: string
+  }[]
   digest: Digest
   name: string
   version: string
@@ -148,6 +158,14 @@ export interface VersionStateAnswer {
   state: VersionState
   /** Tags that now name another version, or still name this one and are refused until they are moved. */
   tags: Record<string, string>
+}
+
+/** What is still to be sent of a blob in parts, all of `partSize` bytes but the last. Ask again after an interruption. */
+export interface MissingParts {
+  partSize: number
+  count: number
+  /** Numbers from 1. Each takes a PUT of exactly `size` bytes; a URL of another server takes no token and expires. */
+  missing: { number: number; size: number; url: string }[]
 }
 
 export interface PackageSummary {

@@ -9,6 +9,8 @@ const digestOf = (bytes: Uint8Array): Digest =>
   `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest
 
 const CHUNK_BYTES = 64 * 1024
+/** The smallest part that S3 joins. */
+const PART_BYTES = 5 * 1024 * 1024
 
 /** Bytes as a network brings them: in chunks, one at a time. */
 const chunked = (bytes: Uint8Array, breakAt = Number.POSITIVE_INFINITY): Bytes => {
@@ -136,6 +138,84 @@ export const blobStoreContract = (
       const back = await bytesOf(await blobs.get(digest))
       expect(back?.length).toBe(size)
       expect(digestOf(back!)).toBe(digest)
+    })
+
+    it('joins the parts of a blob, however often and in whatever order they came', async () => {
+      const { bytes, digest, size } = some(2 * PART_BYTES + 1234)
+      const put = (number: number, from = bytes) => {
+        const part = from.subarray((number - 1) * PART_BYTES, number * PART_BYTES)
+        return blobs.putPart('u13', digest, number, part.length, chunked(part))
+      }
+      expect(await blobs.listParts('u13', digest)).toEqual([])
+      await put(3)
+      await put(1, new Uint8Array(size))
+      await put(1)
+      const [first, last] = [
+        { number: 1, size: PART_BYTES },
+        { number: 3, size: 1234 },
+      ]
+      expect(await blobs.listParts('u13', digest)).toEqual([first, last])
+      expect(await blobs.getStaged('u13', digest)).toBeNull()
+      expect(await blobs.listStaging()).toContain('u13')
+      await put(2)
+      await blobs.joinParts('u13', digest, size, 3)
+      const staged = await bytesOf(await blobs.getStaged('u13', digest))
+      expect(staged && digestOf(staged)).toBe(digest)
+      expect(
+        await bytesOf(
+          await blobs.getStaged('u13', digest, { start: PART_BYTES - 2, end: PART_BYTES + 2 }),
+        ),
+      ).toEqual(bytes.subarray(PART_BYTES - 2, PART_BYTES + 2))
+      await blobs.promote('u13', digest)
+      expect(await blobs.head(digest)).toBe(size)
+      await blobs.discard('u13')
+      expect(await blobs.listParts('u13', digest)).toEqual([])
+      expect(await blobs.listStaging()).not.toContain('u13')
+    })
+
+    it('keeps nothing of a part that broke off or has another size', async () => {
+      const { bytes, digest, size } = some(300_000)
+      const wrong = { code: 'ERR_DIGEST_MISMATCH' }
+      const put = (part: Uint8Array, breakAt?: number) =>
+        blobs.putPart('u14', digest, 1, size, chunked(part, breakAt))
+      await expect(put(bytes, 200_000)).rejects.toThrow()
+      await expect(put(bytes.subarray(1))).rejects.toMatchObject(wrong)
+      await expect(put(new Uint8Array([...bytes, 0]))).rejects.toMatchObject(wrong)
+      expect(await blobs.listParts('u14', digest)).toEqual([])
+    })
+
+    it('refuses parts that are not the blob, and takes the right ones afterwards', async () => {
+      const { bytes, digest, size } = some(PART_BYTES + 10)
+      const other = Uint8Array.from(bytes)
+      other[size - 1]! ^= 1
+      const put = async (from: Uint8Array) => {
+        for (const [i, part] of [from.subarray(0, PART_BYTES), from.subarray(PART_BYTES)].entries())
+          await blobs.putPart('u15', digest, i + 1, part.length, chunked(part))
+      }
+      await put(other)
+      const join = () => blobs.joinParts('u15', digest, size, 2)
+      await expect(join()).rejects.toMatchObject({ code: 'ERR_DIGEST_MISMATCH' })
+      expect(await blobs.getStaged('u15', digest)).toBeNull()
+      expect(await blobs.listParts('u15', digest)).toEqual([])
+      await expect(join()).rejects.toThrow()
+      await put(bytes)
+      await join()
+      expect((await bytesOf(await blobs.getStaged('u15', digest)))?.length).toBe(size)
+    })
+
+    it('hands out an address that takes one part of just this size, where it hands out any', async () => {
+      if (!blobs.presignPart) return
+      const { bytes, digest, size } = some(100_000)
+      const url = await blobs.presignPart('u16', digest, 1, size, 60)
+      const put = (body: Uint8Array, to = url) =>
+        fetch(to, { method: 'PUT', body: body as Uint8Array<ArrayBuffer> })
+      expect((await put(bytes.subarray(1))).ok).toBe(false)
+      const forged = url.replace(/.$/, (c) => (c === '0' ? '1' : '0'))
+      expect((await put(bytes, forged)).ok).toBe(false)
+      expect((await put(bytes, url.replace('.parts/1?', '.parts/2?'))).ok).toBe(false)
+      expect(await blobs.listParts('u16', digest)).toEqual([])
+      expect((await put(bytes)).ok).toBe(true)
+      expect(await blobs.listParts('u16', digest)).toEqual([{ number: 1, size }])
     })
 
     it('holds an empty blob', async () => {

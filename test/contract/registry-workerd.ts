@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { nodeHash } from '@graft/registry/node/node-hash.ts'
 import { readMigrations } from '@graft/registry/node/sqlite-catalogue.ts'
 import type { BlobStore, Bytes } from '@graft/registry/stores/blob-store.ts'
 import type { Catalogue } from '@graft/registry/stores/catalogue.ts'
@@ -54,7 +55,14 @@ export async function openWorkerd(setupCode: string, issuerName: string) {
     async stage(upload, digest, size, body) {
       await send(['stage', upload, digest, size], body)
     },
-    getStaged: (upload, digest) => stream('getStaged', upload, digest),
+    getStaged: (upload, digest, range) => stream('getStaged', upload, digest, range ?? null),
+    async putPart(upload, digest, number, size, body) {
+      await send(['putPart', upload, digest, number, size], body)
+    },
+    listParts: (upload, digest) => json('listParts', upload, digest),
+    joinParts: (upload, digest, size, count) => json('joinParts', upload, digest, size, count),
+    listStaging: () => json('listStaging'),
+    createHash: nodeHash,
     promote: (upload, digest) => json('promote', upload, digest),
     discard: (upload) => json('discard', upload),
     get: (digest, range) => stream('get', digest, range ?? null),

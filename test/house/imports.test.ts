@@ -32,7 +32,7 @@ const OWNERS: [name: string, matches: (specifier: string) => boolean, folders: s
   ['onnxruntime-node', (s) => s.startsWith('onnxruntime'), ['gpu-runner/engine/onnx']],
   ['jose', (s) => s === 'jose', ['sdk/format']],
   ['semver', (s) => s === 'semver', ['registry']],
-  ['@noble', (s) => s.startsWith('@noble/'), ['edge/ledger']],
+  ['@noble', (s) => s.startsWith('@noble/'), ['edge/ledger', 'registry/workers']],
   ['commander', (s) => s === 'commander', ['sdk/cli']],
   ['@aws-sdk', (s) => s.startsWith('@aws-sdk/'), ['registry/node']],
   ['@huggingface', (s) => s.startsWith('@huggingface/'), ['gpu-runner/tokenizer']],

@@ -37,15 +37,24 @@ async function callStore(request: Request, env: WorkersRegistryBindings): Promis
   if (method === 'query') return Response.json(await catalogue.query(args[0]!, args[1]))
   if (method === 'batch') return Response.json(await catalogue.batch(args[0]!))
   if (method === 'head') return Response.json(await blobs.head(args[0]!))
+  if (method === 'listParts') return Response.json(await blobs.listParts(args[0]!, args[1]!))
+  if (method === 'listStaging') return Response.json(await blobs.listStaging())
   if (method === 'get' || method === 'getStaged') {
     const body = await (method === 'get'
       ? blobs.get(args[0]!, args[1] ?? undefined)
-      : blobs.getStaged(args[0]!, args[1]!))
+      : blobs.getStaged(args[0]!, args[1]!, args[2] ?? undefined))
     return body === null ? new Response(null, { status: 204 }) : new Response(body)
   }
+  const body = request.body ?? new Response('').body!
   if (method === 'stage') {
     const [upload, digest, size] = args as unknown as [string, Digest, number]
-    await blobs.stage(upload, digest, size, request.body ?? new Response('').body!)
+    await blobs.stage(upload, digest, size, body)
+  } else if (method === 'putPart') {
+    const [upload, digest, number, size] = args as unknown as [string, Digest, number, number]
+    await blobs.putPart(upload, digest, number, size, body)
+  } else if (method === 'joinParts') {
+    const [upload, digest, size, count] = args as unknown as [string, Digest, number, number]
+    await blobs.joinParts(upload, digest, size, count)
   } else if (method === 'promote') await blobs.promote(args[0]!, args[1]!)
   else if (method === 'discard') await blobs.discard(args[0]!)
   else if (method === 'delete') await blobs.delete(args[0]!)
