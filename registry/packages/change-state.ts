@@ -1,8 +1,10 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
-import type { VersionStateAnswer } from '@graft/sdk/protocol/registry-api.ts'
+import type { PackageEvent } from '@graft/sdk/format/log-entry.ts'
+import type { VersionState, VersionStateAnswer } from '@graft/sdk/protocol/registry-api.ts'
 import { nowIso, type RegistryDeps } from '../deps.ts'
 import { type Caller, requireScope } from '../identity/caller.ts'
+import { appendEvent } from '../log/append-event.ts'
 import { assertMayPublish, orgOf } from '../publish/checks.ts'
 import { fitting, newestIn } from '../resolve/candidates.ts'
 import { NO_DEMANDS } from '../resolve/demands.ts'
@@ -14,7 +16,7 @@ import { type FoundVersion, findVersion } from './find-version.ts'
 import { removeBlobs } from './remove-blobs.ts'
 import { withdrawn } from './states.ts'
 import { listTags } from './tags.ts'
-import { findPackage, packageUnknown } from './versions.ts'
+import { findPackage, packageUnknown, type ReadablePackage } from './versions.ts'
 
 /** What a caller wants said of a version; null takes it back. */
 export type StateChange =
@@ -29,25 +31,28 @@ async function assertMayChange(
   caller: Caller,
   name: string,
   change: StateChange,
-): Promise<void> {
+): Promise<ReadablePackage> {
   if (!('tombstone' in change)) {
     assertMayPublish(caller, name)
-    await findPackage(deps, { tenant: caller.tenant, only: null }, name)
-    return
+    return findPackage(deps, { tenant: caller.tenant, only: null }, name)
   }
   requireScope(caller, 'admin')
   if (caller.operator) {
     // The law reaches private packages too.
-    const row = await first(deps.catalogue, 'SELECT name FROM packages WHERE name = ?', name)
+    const row = await first<ReadablePackage>(
+      deps.catalogue,
+      'SELECT name, visibility FROM packages WHERE name = ?',
+      name,
+    )
     if (row === null) throw packageUnknown(name)
-    return
+    return row
   }
   if (orgOf(name) !== caller.tenant)
     throw new GraftError(
       'ERR_FORBIDDEN',
       `only an owner of @${orgOf(name)} or an operator of this registry may remove ${name}'s bytes`,
     )
-  await findPackage(deps, { tenant: caller.tenant, only: null }, name)
+  return findPackage(deps, { tenant: caller.tenant, only: null }, name)
 }
 
 /** As npm does when what `latest` names is gone: it then names the newest release that is left, if one is. */
@@ -55,7 +60,7 @@ async function moveLatest(
   deps: RegistryDeps,
   name: string,
   from: Digest,
-): Promise<{ rows: SqlStatement[]; to: string | null }> {
+): Promise<{ rows: SqlStatement[]; to: { digest: Digest; version: string } | null }> {
   await fillOrder(deps, name)
   const [releases] = rangeIntervals('*')
   const fits = await fitting(deps, name, NO_DEMANDS)
@@ -72,7 +77,7 @@ async function moveLatest(
     name,
     from,
   )
-  return { rows: [row], to: next.digest }
+  return { rows: [row], to: { digest: next.digest, version: next.version } }
 }
 
 const setState = (column: 'yanked' | 'deprecated', text: string | null, at: string, id: Digest) =>
@@ -117,15 +122,32 @@ function changeRows(change: StateChange, at: string, id: Digest): SqlStatement[]
   return tombstoneRows(change.tombstone, at, id)
 }
 
-const kindOf = (change: StateChange): string => {
-  if ('yank' in change) return change.yank === null ? 'version.unyank' : 'version.yank'
-  if ('deprecate' in change)
-    return change.deprecate === null ? 'version.undeprecate' : 'version.deprecate'
-  return 'version.tombstone'
+/** The event's kind, and what was said. */
+function said(change: StateChange): {
+  kind: Extract<PackageEvent['kind'], `version.${string}`>
+  facts: Record<string, string>
+} {
+  if ('tombstone' in change)
+    return { kind: 'version.tombstone', facts: { reason: change.tombstone } }
+  if ('yank' in change)
+    return change.yank === null
+      ? { kind: 'version.unyank', facts: {} }
+      : { kind: 'version.yank', facts: { reason: change.yank } }
+  return change.deprecate === null
+    ? { kind: 'version.undeprecate', facts: {} }
+    : { kind: 'version.deprecate', facts: { message: change.deprecate } }
+}
+
+/** Whether nothing is left to say. A tombstone stays what it is. */
+function isSaid({ yanked, deprecated, tombstoned }: VersionState, change: StateChange): boolean {
+  if ('tombstone' in change) return tombstoned !== undefined
+  if ('yank' in change) return (yanked?.reason ?? null) === change.yank
+  return (deprecated?.message ?? null) === change.deprecate
 }
 
 /**
- * Says something of a published version, in one batch with its audit line. Again is the same as once; the first time stays.
+ * Says something of a published version, in one batch with its audit line and its leaf of the log. Again is the same as
+ * once; the first time stays.
  * @throws ERR_FORBIDDEN, ERR_PACKAGE_UNKNOWN, ERR_VERSION_UNKNOWN
  */
 export async function changeState(
@@ -135,29 +157,46 @@ export async function changeState(
   version: string,
   change: StateChange,
 ): Promise<VersionStateAnswer> {
-  await assertMayChange(deps, caller, name, change)
-  const { digest, state } = await findVersion(deps, name, version)
-  if (!state.tombstoned) {
-    const at = nowIso(deps)
-    const leaves = ('yank' in change && change.yank !== null) || 'tombstone' in change
-    const latest = leaves && (await listTags(deps, name)).get('latest') === digest
-    const moved = latest ? await moveLatest(deps, name, digest) : { rows: [], to: null }
-    const text = Object.values(change)[0] as string | null
-    await deps.catalogue.batch([
-      ...changeRows(change, at, digest),
-      ...moved.rows,
-      eventRow(
-        deps,
-        caller,
-        kindOf(change),
-        `${name}@${version} ${digest}${text === null ? '' : ` ${text}`}`,
-      ),
-      ...(moved.to ? [eventRow(deps, caller, 'tag.move', `${name} latest ${moved.to}`)] : []),
-    ])
-  } else if (!('tombstone' in change))
-    throw new GraftError('ERR_VERSION_UNKNOWN', `${name}@${version} ${withdrawn(state)}`)
+  const { visibility } = await assertMayChange(deps, caller, name, change)
+  const found = await findVersion(deps, name, version)
+  if (found.state.tombstoned && !('tombstone' in change))
+    throw new GraftError('ERR_VERSION_UNKNOWN', `${name}@${version} ${withdrawn(found.state)}`)
+  if (!isSaid(found.state, change))
+    await deps.catalogue.batch(
+      await batchOf(deps, caller, { name, private: visibility !== 'public' }, found, change),
+    )
   if ('tombstone' in change) await removeBlobs(deps)
   return answerOf(deps, name, await findVersion(deps, name, version))
+}
+
+async function batchOf(
+  deps: RegistryDeps,
+  caller: Caller,
+  about: { name: string; private: boolean },
+  { digest, version }: FoundVersion,
+  change: StateChange,
+): Promise<SqlStatement[]> {
+  const { name } = about
+  const at = nowIso(deps)
+  const { kind, facts } = said(change)
+  const log = (event: Pick<PackageEvent, 'kind' | 'facts'>) =>
+    appendEvent(deps, { ...event, package: name, private: about.private })
+  const text = Object.values(facts).map((said) => ` ${said}`)
+  const rows = [
+    ...changeRows(change, at, digest),
+    eventRow(deps, caller, kind, `${name}@${version} ${digest}${text.join('')}`),
+    await log({ kind, facts: { version, digest, ...facts } }),
+  ]
+  const leaves = kind === 'version.yank' || kind === 'version.tombstone'
+  if (!leaves || (await listTags(deps, name)).get('latest') !== digest) return rows
+  const { rows: moved, to } = await moveLatest(deps, name, digest)
+  if (to === null) return rows
+  return [
+    ...rows,
+    ...moved,
+    eventRow(deps, caller, 'tag.move', `${name} latest ${to.digest}`),
+    await log({ kind: 'tag.move', facts: { tag: 'latest', ...to } }),
+  ]
 }
 
 async function answerOf(

@@ -146,6 +146,16 @@ export async function countIn(deps: RegistryDeps, name: string, at: Interval): P
   return row!.count
 }
 
+/** How many versions a package has. */
+export async function countAll(deps: RegistryDeps, name: string): Promise<number> {
+  const row = await first<{ count: number }>(
+    deps.catalogue,
+    'SELECT count(*) AS count FROM versions WHERE package = ?',
+    name,
+  )
+  return row!.count
+}
+
 export async function findByDigest(
   deps: RegistryDeps,
   name: string,

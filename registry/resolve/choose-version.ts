@@ -7,6 +7,7 @@ import { withdrawn } from '../packages/states.ts'
 import { listTags } from '../packages/tags.ts'
 import {
   type Candidate,
+  countAll,
   countIn,
   findByDigest,
   findByTag,
@@ -81,7 +82,7 @@ async function noSuchVersion(deps: RegistryDeps, name: string, ref: string): Pro
   const tags = [...(await listTags(deps, name)).keys()]
   const versions = await listIn(deps, name, EVERYTHING, MAX_REASONS)
   const texts = versions.map((row) => row.version)
-  const count = await countIn(deps, name, EVERYTHING)
+  const count = await countAll(deps, name)
   return new GraftError(
     'ERR_VERSION_UNKNOWN',
     `${ref} names no version; ${name} has tags ${tags.join(', ') || 'none'} and versions ${someOf(texts, count)}`,
@@ -103,7 +104,10 @@ async function chooseInRange(
       if (version === null) continue
       const newer = intervals.slice(0, i)
       const rest = { ...interval, from: keyAfter(new SemVer(version.version)) }
-      return { version, ...(await passedOver(deps, name, [...newer, rest], demands)) }
+      const over = [...newer, rest]
+      const skipped = await passedOver(deps, name, over, demands)
+      const all = skipped.length < MAX_REASONS ? skipped.length : await countOf(deps, name, over)
+      return { version, skipped, skippedMore: all - skipped.length }
     }
   throw await unsatisfied(deps, name, range, intervals, demands)
 }
@@ -118,22 +122,30 @@ function reasonOf(row: Candidate, demands: Demands): string {
   return reason
 }
 
+/** The newest of what was passed over, newest first. */
 async function passedOver(
   deps: RegistryDeps,
   name: string,
   intervals: readonly Interval[],
   demands: Demands,
-): Promise<Pick<Choice, 'skipped' | 'skippedMore'>> {
+): Promise<Choice['skipped']> {
   const skipped: Choice['skipped'] = []
-  let all = 0
   for (const interval of intervals) {
-    const room = MAX_REASONS - skipped.length
-    const rows = await listIn(deps, name, interval, room + 1)
-    for (const row of rows.slice(0, room))
+    if (skipped.length === MAX_REASONS) break
+    for (const row of await listIn(deps, name, interval, MAX_REASONS - skipped.length))
       skipped.push({ version: row.version, reason: reasonOf(row, demands) })
-    all += rows.length > room ? await countIn(deps, name, interval) : rows.length
   }
-  return { skipped, skippedMore: all - skipped.length }
+  return skipped
+}
+
+async function countOf(
+  deps: RegistryDeps,
+  name: string,
+  intervals: readonly Interval[],
+): Promise<number> {
+  let count = 0
+  for (const interval of intervals) count += await countIn(deps, name, interval)
+  return count
 }
 
 async function unsatisfied(
@@ -143,7 +155,7 @@ async function unsatisfied(
   intervals: readonly Interval[],
   demands: Demands,
 ): Promise<GraftError> {
-  const { skipped } = await passedOver(deps, name, intervals, demands)
+  const skipped = await passedOver(deps, name, intervals, demands)
   const reasons = skipped.map((s) => `${s.version} ${s.reason}`)
   // Of the newest, those outside the range: enough to fill the list whichever they are.
   for (const { version } of await listIn(deps, name, EVERYTHING, 2 * MAX_REASONS))
@@ -151,7 +163,7 @@ async function unsatisfied(
       reasons.push(
         `${version} ${prerelease(version) ? 'is a pre-release outside' : 'is outside'} the range`,
       )
-  const count = await countIn(deps, name, EVERYTHING)
+  const count = await countAll(deps, name)
   return new GraftError(
     'ERR_RANGE_UNSATISFIED',
     `no version of ${name} satisfies ${range || '*'}: ${someOf(reasons, count, '; ')}`,

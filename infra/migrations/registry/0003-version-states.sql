@@ -31,7 +31,6 @@ ALTER TABLE versions ADD COLUMN tombstoned_at TEXT;
 CREATE INDEX versions_by_order ON versions (
   package, sort, base_digest, operation_mask, max_rank, license, published_at, yanked, deprecated, tombstoned
 );
-CREATE INDEX versions_unordered ON versions (package) WHERE sort IS NULL;
 
 ALTER TABLE bases ADD COLUMN structure TEXT
   GENERATED ALWAYS AS (json_extract(identity, '$.structure')) VIRTUAL;
