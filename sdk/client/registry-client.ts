@@ -22,6 +22,7 @@ import type {
 } from '../protocol/registry-api.ts'
 import { type DownloadOptions, download } from './download.ts'
 import { type ClientOptions, createHttp, type HttpRequest } from './http.ts'
+import { createLogClient } from './log-client.ts'
 import { path, query } from './path.ts'
 import { type Published, type PublishOptions, publish } from './publish.ts'
 import { type VerifiedVersion, verifyVersion } from './verify-version.ts'
@@ -187,6 +188,8 @@ export function createRegistryClient(options: ClientOptions) {
     manifest,
     blob,
     pull,
+    /** The transparency log, unproven; checkLog proves a pulled version by it. */
+    log: createLogClient(http),
     setTag: (name: string, tag: string, version: string) =>
       http.json<object>({
         method: 'PUT',

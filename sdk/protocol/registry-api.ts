@@ -1,6 +1,7 @@
 import type { Digest } from '../format/digest.ts'
 import type { BaseIdentity, SignedEnvelope } from '../format/manifest.ts'
 import type { OperationKind } from '../format/operations.ts'
+import type { LogProof } from './log.ts'
 import type { Scope } from './tokens.ts'
 
 /*
@@ -42,6 +43,7 @@ import type { Scope } from './tokens.ts'
  *   GET  /v1/manifests/:digest                        auth or capability -> VersionRecord (immutable)
  *   GET  /v1/blobs/:digest                            auth or capability -> bytes (immutable; Range)
  *   POST /v1/capabilities                             auth infer: { manifest } -> { token, expiresAt }
+ *   GET  /checkpoint, /tile/..., /v1/log/...          the transparency log: log.ts
  *   GET  /, GET /:scope/:name                         pages for browsers: public packages
  *
  * A private package that the caller may not read answers like one that does not exist.
@@ -221,4 +223,6 @@ export interface VersionRecord {
   publishedAt: string
   /** Absent while nothing was said of it. Not signed: the registry's word. */
   state?: VersionState
+  /** Never in the registry's answer (GET /v1/manifests/:digest/log has it): kept here by who pulls, for checks offline. */
+  log?: LogProof
 }

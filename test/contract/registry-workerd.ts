@@ -12,7 +12,7 @@ const S3_CREDENTIALS = { accessKeyId: 'test', secretAccessKey: 'test-secret' }
 const root = join(import.meta.dirname, '../..')
 
 /** The registry in workerd with an empty D1 and R2 in memory, migrated; and its stores, called through it. */
-export async function openWorkerd(setupCode: string, issuerName: string) {
+export async function openWorkerd(setupCode: string, issuerName: string, vars: object = {}) {
   const bundle = await bundleWorker('test/workers/registry-worker.ts')
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
@@ -27,6 +27,7 @@ export async function openWorkerd(setupCode: string, issuerName: string) {
         ISSUER_NAME: issuerName,
         LOG_KEY: JSON.stringify(await exportSigningKey(await generateSigningKey())),
         SETUP_CODE: setupCode,
+        ...vars,
       },
     }),
   )
