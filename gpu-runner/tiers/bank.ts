@@ -82,11 +82,6 @@ export function createBank(engine: BankEngine, options: BankOptions = {}): Bank 
     }
   }
 
-  async function unload(digest: Digest): Promise<void> {
-    resident.delete(digest)
-    await engine.unload(digest)
-  }
-
   async function waitForRoom(signal: AbortSignal, until: number): Promise<void> {
     const left = until - performance.now()
     if (left <= 0)
@@ -113,8 +108,10 @@ export function createBank(engine: BankEngine, options: BankOptions = {}): Bank 
     for (;;) {
       signal.throwIfAborted()
       const leaving = budget.claim(bytes)
+      // All at once: who asks for the last of them while the first leaves must find that it is gone.
+      for (const digest of leaving ?? []) resident.delete(digest)
       for (const digest of leaving ?? []) {
-        await unload(digest)
+        await engine.unload(digest)
         onEvict?.(digest)
       }
       if (leaving) return
@@ -213,7 +210,8 @@ export function createBank(engine: BankEngine, options: BankOptions = {}): Bank 
         const pinned = budget.entries().some(({ key, pins }) => key === digest && pins > 0)
         if (!resident.has(digest) || pinned) return
         budget.remove(digest)
-        await unload(digest)
+        resident.delete(digest)
+        await engine.unload(digest)
         wakeAll()
       }),
     entries: () => budget.entries().map(({ key, ...rest }) => ({ digest: key, ...rest })),

@@ -70,4 +70,49 @@ describe('the bank', () => {
     expect(bank.entries().find(({ digest }) => digest === x)).toMatchObject({ pins: 1 })
     held()
   })
+
+  it('loads again what is asked for while it leaves beside others', async () => {
+    const engine = slowEngine()
+    const leave: (() => void)[] = []
+    const slow = {
+      ...engine,
+      unload: async (digest: Digest) => {
+        await new Promise<void>((resolve) => leave.push(resolve))
+        await engine.unload(digest)
+      },
+    }
+    const bank = createBank(slow, { waitMs: 1_000 })
+    const [x, y, z] = ['a', 'b', 'c'].map(digestOf) as [Digest, Digest, Digest]
+    const pin = (digest: Digest, bytes = MIB) =>
+      bank.pin(
+        { ...factsOf(digest), runBytes: bytes, f32Bytes: bytes },
+        tensorsOf(digest),
+        new AbortController().signal,
+      )
+    for (const digest of [x, y]) {
+      const pinned = pin(digest)
+      await soon()
+      engine.under.shift()!()
+      ;(await pinned)()
+    }
+    await soon()
+    // Both must leave for the third; the second of them is asked for before the first is gone.
+    const third = pin(z, 2 * MIB)
+    await soon()
+    expect(leave).toHaveLength(1)
+    const again = pin(y)
+    await soon()
+    leave.shift()!()
+    await soon()
+    leave.shift()!()
+    await soon()
+    engine.under.shift()!()
+    ;(await third)()
+    await soon()
+    leave.shift()?.()
+    await soon()
+    engine.under.shift()!()
+    await again
+    expect(engine.inside).toContain(y)
+  })
 })
