@@ -1,5 +1,6 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { LowRank, Operation } from '@graft/sdk/format/operations.ts'
+import { wayOut } from './way-out.ts'
 
 /** Why an operation is no plain update A, B of one linear layer; null when it is. */
 function obstacle(op: Operation): string | null {
@@ -18,13 +19,13 @@ function obstacle(op: Operation): string | null {
 export function lowRankOnly(operations: readonly Operation[], target: string): LowRank[] {
   const found = operations.flatMap((op) => {
     const what = obstacle(op)
-    return what === null ? [] : [{ what, site: op.site }]
+    return what === null ? [] : [{ what, op }]
   })
   const [first] = found
   if (first !== undefined)
     throw new GraftError(
       'ERR_METHOD_UNSUPPORTED',
-      `${target} cannot hold ${first.what} at ${first.site}${found.length > 1 ? ` and ${found.length - 1} more` : ''}; it holds plain low rank updates only. Export to PEFT, or merge the adapter into the base`,
+      `${target} cannot hold ${first.what} at ${first.op.site}${found.length > 1 ? ` and ${found.length - 1} more` : ''}; it holds plain low rank updates only. ${wayOut(first.op)}`,
     )
   const updates = operations as readonly LowRank[]
   const twice = updates.find(({ site }, i) => updates.findIndex((op) => op.site === site) < i)

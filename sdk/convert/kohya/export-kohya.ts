@@ -5,6 +5,7 @@ import { safetensorsSource } from '@graft/sdk/format/safetensors-source.ts'
 import { reshaped, type TensorSource } from '@graft/sdk/format/tensor-source.ts'
 import type { ExportContext, Exported, Loss, OpenAdapter } from '../exporter.ts'
 import { foldFactors } from '../fold-factors.ts'
+import { wayOut } from '../way-out.ts'
 import { kohyaNames } from './export-names.ts'
 
 type Update = LowRank | Magnitude
@@ -14,7 +15,7 @@ function asUpdate(op: Operation): Update {
   const refuse = (what: string): never => {
     throw new GraftError(
       'ERR_METHOD_UNSUPPORTED',
-      `${op.op} at ${op.site}: Kohya's format holds LoRA and DoRA only, and has no key for ${what}. Convert --to peft, or merge the adapter`,
+      `${op.op} at ${op.site}: Kohya's format holds LoRA and DoRA only, and has no key for ${what}. ${wayOut(op)}`,
     )
   }
   if (op.op !== 'low_rank' && op.op !== 'magnitude') return refuse(op.op)

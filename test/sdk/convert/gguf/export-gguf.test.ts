@@ -185,7 +185,7 @@ describe('an adapter that GGUF cannot hold', () => {
   it.each([
     [
       'peft-dora',
-      /GGUF cannot hold DoRA \(magnitude\) at .* and 3 more; .*Export to PEFT, or merge/,
+      /GGUF cannot hold DoRA \(magnitude\) at .* and 3 more; .*Convert --to peft, or merge/,
     ],
     ['peft-lora-bias', /a bias of the update/],
     ['peft-modules-to-save', /cannot hold replace at lm_head/],
