@@ -143,11 +143,14 @@ export function rebuildSafetensors(
 ): Map<string, ByteSource> {
   if (origin === null)
     throw new GraftError('ERR_METHOD_UNSUPPORTED', 'the adapter keeps no origin to rebuild')
-  const header = origin.header === undefined ? undefined : decodeBase64(origin.header)
+  const given = {
+    ...(origin.header === undefined ? {} : { header: decodeBase64(origin.header) }),
+    ...(origin.metadataOrder === undefined ? {} : { metadataOrder: origin.metadataOrder }),
+  }
   const files = new Map<string, ByteSource>()
   if (names.config !== null) files.set(names.config, heldBytes(decodeBase64(origin.config)))
   const restored = restoreTensors(origin, tensors)
-  files.set(names.weights, safetensorsSource(restored, origin.metadata, header))
+  files.set(names.weights, safetensorsSource(restored, origin.metadata, given))
   for (const { path, data } of origin.files ?? []) files.set(path, heldBytes(decodeBase64(data)))
   return files
 }

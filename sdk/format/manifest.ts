@@ -69,6 +69,8 @@ export interface Origin {
   keyMap: KeyRow[]
   /** Source safetensors __metadata__. */
   metadata: Record<string, string>
+  /** Names of the metadata as the source has them, where that is not the order of their bytes: some writers shuffle them. */
+  metadataOrder?: string[]
   /** The source file's bytes before its tensor data, base64, where no rule gives them. */
   header?: string
   literals?: LiteralTensor[]

@@ -46,7 +46,7 @@ export function checkOrigin(value: unknown, tensors: ReadonlyMap<string, unknown
   if (value === null) return
   const origin = exactly(value, 'origin', [
     ...['format', 'toolVersion', 'config', 'keyMap', 'metadata'],
-    ...['header?', 'literals?', 'files?'],
+    ...['metadataOrder?', 'header?', 'literals?', 'files?'],
   ])
   oneOf(origin['format'], 'origin.format', FORMATS)
   if (origin['toolVersion'] !== null) string(origin['toolVersion'], 'origin.toolVersion')
@@ -62,6 +62,11 @@ export function checkOrigin(value: unknown, tensors: ReadonlyMap<string, unknown
   }
   const metadata = object(origin['metadata'], 'origin.metadata')
   for (const [key, entry] of Object.entries(metadata)) text(entry, `origin.metadata.${key}`)
+  if (origin['metadataOrder'] !== undefined) {
+    const order = list(origin['metadataOrder'], 'origin.metadataOrder').map(String)
+    if ([...order].sort().join('\n') !== Object.keys(metadata).sort().join('\n'))
+      fail('origin.metadataOrder', 'the names of origin.metadata, each once', order)
+  }
   if (origin['header'] !== undefined) base64(origin['header'], 'origin.header')
   if (origin['literals'] !== undefined)
     for (const [i, item] of list(origin['literals'], 'origin.literals').entries())

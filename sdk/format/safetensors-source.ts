@@ -41,13 +41,13 @@ export async function openSafetensors(source: ByteSource): Promise<OpenedSafeten
 
 /**
  * A safetensors file that is never held whole: its tensors are read as its bytes are asked for.
- * @param header exact header bytes of a file whose layout is not the reference writer's
+ * @param given exact header bytes, or the order of the metadata, of a file whose layout is not the reference writer's
  * @throws ERR_SAFETENSORS_INVALID when a tensor does not fit its dtype and shape, or the header
  */
 export function safetensorsSource(
   tensors: ReadonlyMap<string, TensorSource>,
   metadata: Readonly<Record<string, string>> = {},
-  header?: Uint8Array,
+  given: { header?: Uint8Array; metadataOrder?: readonly string[] } = {},
 ): ByteSource {
   const sizes = [...tensors].map(([name, { dtype, shape, data }]) => ({
     name,
@@ -55,7 +55,9 @@ export function safetensorsSource(
     shape,
     bytes: data.size,
   }))
-  const layout = header ? givenLayout(header, tensors) : layoutSafetensors(sizes, metadata)
+  const layout = given.header
+    ? givenLayout(given.header, tensors)
+    : layoutSafetensors(sizes, metadata, given.metadataOrder)
   return joinSources([layout.header, ...layout.order.map((name) => tensors.get(name)!.data)])
 }
 

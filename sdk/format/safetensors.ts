@@ -163,11 +163,13 @@ export interface TensorSize {
 /**
  * Header and order of a file of these tensors, as the reference writer has them: dtypes of larger alignment first,
  * then names; header padded with spaces to 8 bytes; metadata by key.
+ * @param order of the metadata's names, where a source has another
  * @throws ERR_SAFETENSORS_INVALID when a tensor's bytes do not fit its dtype and shape
  */
 export function layoutSafetensors(
   tensors: readonly TensorSize[],
   metadata: Readonly<Record<string, string>>,
+  order?: readonly string[],
 ): { header: Uint8Array<ArrayBuffer>; order: string[]; size: number } {
   const rows = tensors.map(({ name, dtype, shape, bytes }) => {
     const where = `tensor ${JSON.stringify(name)}`
@@ -180,7 +182,7 @@ export function layoutSafetensors(
   })
   rows.sort((a, b) => DTYPES[b.dtype].order - DTYPES[a.dtype].order || byUtf8(a.name, b.name))
   const members: string[] = []
-  const keys = Object.keys(metadata).sort(byUtf8)
+  const keys = order ?? Object.keys(metadata).sort(byUtf8)
   if (keys.length > 0) {
     const pairs = keys.map((k) => `${JSON.stringify(k)}:${JSON.stringify(metadata[k])}`)
     members.push(`"__metadata__":{${pairs.join(',')}}`)

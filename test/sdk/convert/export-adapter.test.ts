@@ -2,8 +2,8 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { exportAdapter } from '@graft/convert/export-adapter.ts'
 import { importAdapter } from '@graft/convert/import-adapter.ts'
-import { manifestBytes, parseManifest } from '@graft/sdk/format/parse-manifest.ts'
-import { type Tensor, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
+import { checkManifest, manifestBytes, parseManifest } from '@graft/sdk/format/parse-manifest.ts'
+import { readSafetensors, type Tensor, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
@@ -121,6 +121,28 @@ describe('exportAdapter', () => {
     const source = sourceOf('peft-lora')
     reversed(source)
     expect(exported).toEqual(source)
+  })
+
+  it('keeps the order of metadata alone where nothing else is laid out otherwise', async () => {
+    const shuffled = (files: Map<string, Uint8Array>) => {
+      const name = 'adapter_model.safetensors'
+      const { tensors } = readSafetensors(files.get(name)!)
+      const sorted = writeSafetensors(tensors, { a: '1', b: '2', format: 'pt' })
+      const text = Buffer.from(sorted).toString('latin1')
+      const other = text.replace(
+        '{"a":"1","b":"2","format":"pt"}',
+        '{"format":"pt","b":"2","a":"1"}',
+      )
+      files.set(name, new Uint8Array(Buffer.from(other, 'latin1')))
+    }
+    const { manifest, safetensors } = await importFixture('peft-lora', shuffled)
+    expect(manifest.origin).toMatchObject({ metadataOrder: ['format', 'b', 'a'] })
+    expect(manifest.origin!.header).toBeUndefined()
+    const source = sourceOf('peft-lora')
+    shuffled(source)
+    expect(await exportAdapter({ manifest, safetensors })).toEqual(source)
+    const origin = { ...manifest.origin!, metadataOrder: ['format', 'b'] }
+    expect(() => checkManifest({ ...manifest, origin })).toThrow('origin.metadataOrder')
   })
 
   it('refuses an adapter that came from elsewhere, and a transform it does not know', async () => {
