@@ -7,19 +7,31 @@ import { type ErrorBody, GraftError } from '@graft/sdk/format/errors.ts'
 import { exportSigningKey, generateSigningKey } from '@graft/sdk/format/jws.ts'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 import { bundleWorker } from '../bundle-worker.ts'
+import { freePort } from './free-port.ts'
 
 const S3_CREDENTIALS = { accessKeyId: 'test', secretAccessKey: 'test-secret' }
+const S3_PATH = '/cdn-cgi/local/r2/s3'
+const BUCKET = 'registry-blobs'
 const root = join(import.meta.dirname, '../..')
 
-/** The registry in workerd with an empty D1 and R2 in memory, migrated; and its stores, called through it. */
-export async function openWorkerd(setupCode: string, issuerName: string, vars: object = {}) {
+/**
+ * The registry in workerd with an empty D1 and R2 in memory, migrated; and its stores, called through it. With `direct` it
+ * is told of R2's S3 API, as in production, and points clients at it.
+ */
+export async function openWorkerd(
+  setupCode: string,
+  issuerName: string,
+  vars: object = {},
+  direct = false,
+) {
+  const port = direct ? await freePort() : 0
   const bundle = await bundleWorker('test/workers/registry-worker.ts')
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       modules: [{ type: 'ESModule', path: 'worker.mjs', contents: bundle }],
       compatibilityDate: '2026-08-04',
       d1Databases: { DB: 'registry' },
-      r2Buckets: { BLOBS: { id: 'registry-blobs', s3Credentials: S3_CREDENTIALS } },
+      r2Buckets: { BLOBS: { id: BUCKET, s3Credentials: S3_CREDENTIALS } },
       d1Persist: false,
       r2Persist: false,
       bindings: {
@@ -27,8 +39,17 @@ export async function openWorkerd(setupCode: string, issuerName: string, vars: o
         ISSUER_NAME: issuerName,
         LOG_KEY: JSON.stringify(await exportSigningKey(await generateSigningKey())),
         SETUP_CODE: setupCode,
+        ...(direct
+          ? {
+              S3_ENDPOINT: `http://127.0.0.1:${port}${S3_PATH}`,
+              S3_BUCKET: BUCKET,
+              S3_ACCESS_KEY_ID: S3_CREDENTIALS.accessKeyId,
+              S3_SECRET_ACCESS_KEY: S3_CREDENTIALS.secretAccessKey,
+            }
+          : {}),
         ...vars,
       },
+      port,
     }),
   )
   const address = await miniflare.ready
@@ -82,9 +103,9 @@ export async function openWorkerd(setupCode: string, issuerName: string, vars: o
   )
   await catalogue.batch(statements.filter(Boolean).map((text) => ({ sql: text, params: [] })))
   const s3 = {
-    bucket: 'registry-blobs',
+    bucket: BUCKET,
     config: {
-      endpoint: new URL('/cdn-cgi/local/r2/s3', address).href,
+      endpoint: new URL(S3_PATH, address).href,
       region: 'auto',
       forcePathStyle: true,
       credentials: S3_CREDENTIALS,
