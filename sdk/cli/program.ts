@@ -11,14 +11,23 @@ import {
 import { type ConvertFlags, convertCommand, TARGETS } from './commands/convert.ts'
 import { type ExportSignatureFlags, exportSignatureCommand } from './commands/export-signature.ts'
 import { type InspectFlags, inspectCommand } from './commands/inspect.ts'
+import { type InstallFlags, installCommand } from './commands/install.ts'
 import { generateKeyCommand, listKeysCommand } from './commands/keys.ts'
 import { createUserCommand, topUpCommand } from './commands/operator.ts'
 import { type PublishFlags, publishCommand } from './commands/publish.ts'
 import { type PullFlags, pullCommand } from './commands/pull.ts'
 import { resolveCommand } from './commands/resolve.ts'
 import { type RunFlags, runCommand } from './commands/run.ts'
+import { updateCommand } from './commands/update.ts'
 import { verifyCommand } from './commands/verify.ts'
+import {
+  deprecateCommand,
+  tombstoneCommand,
+  type YankFlags,
+  yankCommand,
+} from './commands/version-state.ts'
 import type { CliContext } from './context.ts'
+import type { DemandFlags } from './demand-flags.ts'
 
 const number = (text: string): number => {
   const value = Number(text)
@@ -78,20 +87,49 @@ export function createProgram(
     .option('--description <text>', 'one line')
     .option('--license <spdx>', 'licence')
     .action(run<[string, PublishFlags]>(publishCommand))
-  program
-    .command('pull <ref>')
-    .description('download and verify an adapter')
+  withDemands(program.command('pull <ref>').description('download and verify an adapter'))
     .option('-o, --output <dir>', 'folder (default: <name>-<version>)')
     .option('--force', 'replace the folder')
-    .option('--base <digest>', 'only versions for this base')
     .option('--signer <kid>', 'one of these keys must have signed', collect)
     .action(run<[string, PullFlags]>(pullCommand))
+  withDemands(
+    program.command('resolve <ref>').description('which version a reference means, and why'),
+  ).action(run<[string, DemandFlags]>(resolveCommand))
+  const adaptersFolder = ['-o, --output <dir>', 'folder of the adapters', 'adapters'] as const
+  withDemands(
+    program
+      .command('install [refs...]')
+      .description('what graft.lock names, into a folder; refs are added to graft.lock'),
+  )
+    .option(...adaptersFolder)
+    .option('--frozen', 'fail where anything differs from graft.lock, and change nothing')
+    .option('--signer <kid>', 'one of these keys must have signed', collect)
+    .action(run<[string[], InstallFlags]>(installCommand))
+  withDemands(
+    program
+      .command('update [names...]')
+      .description("newer versions within graft.lock's ranges, then install"),
+  )
+    .option(...adaptersFolder)
+    .option('--signer <kid>', 'one of these keys must have signed', collect)
+    .action(run<[string[], InstallFlags]>(updateCommand))
   program
-    .command('resolve <ref>')
-    .description('which version a reference means')
-    .option('--base <digest>', 'only versions for this base')
-    .option('--operations <kinds>', 'only what a runtime with these can serve')
-    .action(run<[string, { base?: string; operations?: string }]>(resolveCommand))
+    .command('yank <ref>')
+    .description('ranges and tags choose this version no more; lock files still get it')
+    .option('--reason <text>', 'shown to whoever meets it')
+    .option('--undo', 'take it back')
+    .action(run<[string, YankFlags]>(yankCommand))
+  program
+    .command('deprecate <ref> [message...]')
+    .description('choose this version only where nothing else fits, and then say why')
+    .option('--undo', 'take it back')
+    .action(run<[string, string[], { undo?: boolean }]>(deprecateCommand))
+  program
+    .command('tombstone <ref>')
+    .description("remove a version's bytes for good, for law and leaked secrets (owners)")
+    .requiredOption('--reason <text>', 'stays, with the digest')
+    .requiredOption('--forever', 'say that you know there is no way back')
+    .action(run<[string, { reason: string; forever: boolean }]>(tombstoneCommand))
   program
     .command('run <model> [prompt...]')
     .description('call a model; the prompt may also come from stdin')
@@ -196,6 +234,16 @@ export function createProgram(
   for (const command of allOf(program)) command.exitOverride()
   return program
 }
+
+/** What a version must fit, alike for every command that chooses one. */
+const withDemands = (command: Command): Command =>
+  command
+    .option('--base <digest>', 'only versions for this base')
+    .option('--structure <digest>', 'or for any base with these tensor names and shapes')
+    .option('--operations <kinds>', 'only what a runtime with these can serve')
+    .option('--max-rank <n>', 'only versions of at most this rank', count)
+    .option('--license <spdx>', 'only versions under one of these', collect)
+    .option('--min-release-age <time>', 'only versions published so long ago: 12h, 7d')
 
 function parseAlg(text: string): 'Ed25519' | 'ES256' {
   if (text === 'Ed25519' || text === 'ES256') return text

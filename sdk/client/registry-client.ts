@@ -18,6 +18,7 @@ import type {
   TokenRequest,
   UserRequest,
   VersionRecord,
+  VersionStateAnswer,
   WhoAmI,
 } from '../protocol/registry-api.ts'
 import { type DownloadOptions, download } from './download.ts'
@@ -32,8 +33,16 @@ export interface ResolveOptions {
   ref: string
   /** Only versions for this base. */
   base?: Digest
+  /** Only versions for a base with these tensor names and shapes (BaseIdentity.structure), whatever its bytes. */
+  structure?: Digest
   /** Only versions that a runtime with these operations can serve. */
   operations?: readonly OperationKind[]
+  /** Only versions of at most this rank. */
+  maxRank?: number
+  /** Only versions under these licences (SPDX ids). */
+  licences?: readonly string[]
+  /** Only versions published at least so many seconds ago. */
+  minReleaseAge?: number
 }
 
 export interface PullOptions extends Omit<ResolveOptions, 'ref'> {
@@ -88,9 +97,15 @@ export function createRegistryClient(options: ClientOptions) {
   const blob = (digest: Digest | string, how?: DownloadOptions): Promise<Uint8Array<ArrayBuffer>> =>
     download(http, parseDigest(digest, 'blob digest'), how)
 
-  async function resolve({ ref, base, operations }: ResolveOptions): Promise<Resolution> {
+  async function resolve({ ref, base, structure, ...how }: ResolveOptions): Promise<Resolution> {
     const reference = parseAdapterReference(ref)
-    const search = query({ ref, base, operations: operations?.join(',') })
+    const search = query({
+      ...{ ref, base, structure },
+      operations: how.operations?.join(','),
+      maxRank: how.maxRank?.toString(),
+      licences: how.licences?.join(','),
+      minReleaseAge: how.minReleaseAge?.toString(),
+    })
     const resolution = await get<Resolution>(`/v1/resolve${search}`, `resolve ${ref}`)
     const { selector } = reference
     const asked = selector.kind === 'digest' ? selector.digest : resolution.digest
@@ -142,6 +157,20 @@ export function createRegistryClient(options: ClientOptions) {
       )
     await verifyAdapter(version.manifest, safetensors, tensors)
     return { ...version, safetensors, resolution }
+  }
+
+  /** Says something of a published version; null takes it back. */
+  function state(
+    name: string,
+    version: string,
+    what: 'yank' | 'deprecation' | 'tombstone',
+    json: object | null,
+  ): Promise<VersionStateAnswer> {
+    const target = `/v1/packages/${packagePath(name)}/versions/${path`${version}`}/${what}`
+    const about = { path: target, what: `${what} of ${name}@${version}` }
+    return http.json<VersionStateAnswer>(
+      json === null ? { method: 'DELETE', ...about } : { method: 'PUT', json, ...about },
+    )
   }
 
   return {
@@ -197,6 +226,17 @@ export function createRegistryClient(options: ClientOptions) {
         json: { version },
         what: `tag ${name}@${tag}`,
       }),
+    /** No range or tag chooses it any more; digests and lock files still get it. */
+    yank: (name: string, version: string, reason: string) =>
+      state(name, version, 'yank', { reason }),
+    unyank: (name: string, version: string) => state(name, version, 'yank', null),
+    /** Chosen only where nothing else fits, and then with this message. */
+    deprecate: (name: string, version: string, message: string) =>
+      state(name, version, 'deprecation', { message }),
+    undeprecate: (name: string, version: string) => state(name, version, 'deprecation', null),
+    /** For law and leaked secrets: the bytes go for good. */
+    tombstone: (name: string, version: string, reason: string) =>
+      state(name, version, 'tombstone', { reason }),
     packages: async (search: { org?: string; q?: string } = {}): Promise<PackageSummary[]> =>
       (await get<{ packages: PackageSummary[] }>(`/v1/packages${query(search)}`, 'packages'))
         .packages,

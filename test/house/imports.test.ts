@@ -31,12 +31,13 @@ const MAY_IMPORT: Record<string, string[]> = {
 const OWNERS: [name: string, matches: (specifier: string) => boolean, folders: string[]][] = [
   ['onnxruntime-node', (s) => s.startsWith('onnxruntime'), ['gpu-runner/engine/onnx']],
   ['jose', (s) => s === 'jose', ['sdk/format']],
-  ['semver', (s) => s === 'semver', ['registry']],
+  ['semver', (s) => s === 'semver', ['registry', 'sdk/cli']],
   ['@noble', (s) => s.startsWith('@noble/'), ['edge/ledger', 'registry/workers']],
   ['commander', (s) => s === 'commander', ['sdk/cli']],
   ['@aws-sdk', (s) => s.startsWith('@aws-sdk/'), ['registry/node']],
   ['@huggingface', (s) => s.startsWith('@huggingface/'), ['gpu-runner/tokenizer']],
   ['@mlc-ai/web-xgrammar', (s) => s.startsWith('@mlc-ai/'), ['gpu-runner/sampling/grammar']],
+  ['marked', (s) => s === 'marked', ['registry/pages']],
   ['zod', (s) => s === 'zod', ['registry', 'edge', 'gpu-runner']],
   [
     'node:',

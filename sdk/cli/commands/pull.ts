@@ -1,11 +1,12 @@
 import { join } from 'node:path'
 import type { PulledAdapter, RegistryClient } from '@graft/sdk/client/registry-client.ts'
-import type { Digest } from '@graft/sdk/format/digest.ts'
 import { GOLDENS_PREDICATE, type Goldens } from '@graft/sdk/format/manifest.ts'
 import { manifestBytes } from '@graft/sdk/format/parse-manifest.ts'
 import { type CliContext, registryOf } from '../context.ts'
+import { type DemandFlags, demandsOf } from '../demand-flags.ts'
 import { readIfThere, writeFolderAtomically } from '../files.ts'
 import { createBar } from '../progress.ts'
+import { skippedLines, stateLines } from '../state-text.ts'
 import { bytes } from '../text.ts'
 
 /** The files of a pulled adapter; `version.json` is what lets anybody verify the others offline. */
@@ -16,10 +17,9 @@ export const PULLED = {
   goldens: 'goldens.safetensors',
 } as const
 
-export interface PullFlags {
+export interface PullFlags extends DemandFlags {
   output?: string
   force?: boolean
-  base?: string
   signer?: string[]
 }
 
@@ -35,7 +35,7 @@ export async function pullCommand(
   const pulled = await registry.pull(ref, {
     onProgress: bar,
     signal: context.signal,
-    ...(flags.base ? { base: flags.base as Digest } : {}),
+    ...demandsOf(flags),
     ...(flags.signer ? { signers: flags.signer } : {}),
   })
   const { name, version } = pulled.resolution
@@ -60,15 +60,15 @@ export async function pullCommand(
   output.log(
     `${bytes(pulled.safetensors.length)}, signed by ${signers.join(', ')}; signatures, digests and shapes verified`,
   )
-  for (const { version, reason } of resolution.skipped)
-    output.log(`passed over ${name}@${version}: ${reason}`)
+  for (const line of stateLines(pulled.record.state)) output.log(`${name}@${version} is ${line}`)
+  for (const line of skippedLines(resolution)) output.log(`passed over ${name}@${line}`)
 }
 
 export const goldensOf = ({ attestations }: Pick<PulledAdapter, 'attestations'>): Goldens | null =>
   (attestations.find(({ statement }) => statement.predicateType === GOLDENS_PREDICATE)?.statement
     .predicate as Goldens | undefined) ?? null
 
-async function filesOf(
+export async function filesOf(
   registry: RegistryClient,
   pulled: PulledAdapter,
 ): Promise<Map<string, Uint8Array>> {

@@ -1,33 +1,31 @@
-import { type Digest, parseDigest } from '@graft/sdk/format/digest.ts'
-import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import { type CliContext, registryOf } from '../context.ts'
+import { type DemandFlags, demandsOf } from '../demand-flags.ts'
+import { skippedLines, stateLines } from '../state-text.ts'
 import { bytes, facts } from '../text.ts'
 
 /** `graft resolve <ref>`: which version a reference means now. */
 export async function resolveCommand(
   context: CliContext,
   ref: string,
-  flags: { base?: string; operations?: string },
+  flags: DemandFlags,
 ): Promise<void> {
-  const base: Digest | undefined = flags.base ? parseDigest(flags.base, '--base') : undefined
-  const operations = flags.operations?.split(',') as OperationKind[] | undefined
-  const found = await registryOf(context).resolve({
-    ref,
-    ...(base ? { base } : {}),
-    ...(operations ? { operations } : {}),
-  })
+  const found = await registryOf(context).resolve({ ref, ...demandsOf(flags) })
+  const row =
+    (name: string) =>
+    (value: string): [string, string] => [name, value]
   context.output.result(found, () =>
     facts([
       ['version', `${found.name}@${found.version}`],
       ['digest', found.digest],
-      ['base', `${found.base.name} ${found.base.digest}`],
+      [
+        'base',
+        `${found.base.name} ${found.base.digest}${found.baseMatch ? ' (same structure; other bytes are possible)' : ''}`,
+      ],
       ['operations', found.operations.join(', ')],
       ['size', bytes(found.size)],
       ['visibility', found.visibility],
-      ...found.skipped.map(({ version, reason }): [string, string] => [
-        'passed over',
-        `${version}: ${reason}`,
-      ]),
+      ...stateLines(found.state).map(row('state')),
+      ...skippedLines(found).map(row('passed over')),
     ]),
   )
 }
