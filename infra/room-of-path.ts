@@ -3,7 +3,10 @@ export type Room = 'registry' | 'edge'
 /** First segments of the registry's paths, as @graft/sdk/protocol/registry-api.ts lists them. */
 const REGISTRY_PATHS = [
   '/.well-known/jwks.json',
+  '/bases',
   '/checkpoint',
+  '/icon.svg',
+  '/search',
   '/tile',
   '/v1/log',
   '/v1/setup',

@@ -3,6 +3,8 @@ import { Hono } from 'hono'
 import { newId, nowIso, type RegistryDeps } from './deps.ts'
 import type { RegistryEnv } from './http/context.ts'
 import { coverLeaves } from './log/checkpoint.ts'
+import { notFoundPage } from './pages/error-page.ts'
+import { pageResponse, wantsPage } from './pages/respond.ts'
 import { accountRoutes } from './routes/accounts.ts'
 import { baseRoutes } from './routes/bases.ts'
 import { keyRoutes } from './routes/keys.ts'
@@ -47,6 +49,7 @@ export function createRegistry(deps: RegistryDeps) {
     return c.json(body, status as 500)
   })
   app.notFound((c) => {
+    if (wantsPage(c)) return pageResponse(c, notFoundPage(`There is no page ${c.req.path}`), 404)
     const e = new GraftError('ERR_ROUTE_UNKNOWN', `no route ${c.req.method} ${c.req.path}`)
     const { body } = errorResponse(e, c.get('requestId'))
     return c.json(body, 404)

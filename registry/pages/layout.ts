@@ -1,34 +1,60 @@
-import { html } from 'hono/html'
-
-const STYLE = `
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid #8884 }
-code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere }
-form { margin: 1rem 0 } input { font: inherit; padding: .3rem .5rem; width: 20rem; max-width: 100% }
-`
-
-/** Pages run no script and load nothing. */
-export const PAGE_HEADERS = {
-  'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cache-control': 'public, max-age=30',
-}
+import { html, raw } from 'hono/html'
+import { STYLE } from './style.ts'
 
 export type Html = ReturnType<typeof html>
 
+export interface Page {
+  title: string
+  /** For search engines and previews. @default none */
+  description?: string
+  /** What the search field of the header holds. @default empty */
+  words?: string
+  /** False keeps the header's search field away where the page has its own. @default true */
+  search?: boolean
+  main: Html
+}
+
+const MARK = html`<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 22V10M12 14C6 14 5 9 5 5c5 0 7 4 7 9M12 11c0-5 3-8 8-8 0 5-3 8-8 8" /></svg>`
+
+/** The mark as a file: pages load nothing else. */
+export const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#2a9d74" stroke-width="2.2" stroke-linecap="round"><path d="M12 22V10M12 14C6 14 5 9 5 5c5 0 7 4 7 9M12 11c0-5 3-8 8-8 0 5-3 8-8 8"/></svg>`
+
+const searchField = (words: string): Html => html`<form role="search" action="/search">
+  <label class="skip" for="find">Search adapters</label>
+  <div class="find">
+    <input id="find" name="q" type="search" value="${words}" placeholder="Search adapters" maxlength="200" />
+    <button>Search</button>
+  </div>
+</form>`
+
 /** What every page shares; `html` escapes all that is put into it. */
-export const layout = (title: string, body: Html): Html => html`<!doctype html>
+export const layout = ({ title, description, words = '', search = true, main }: Page): Html =>
+  html`<!doctype html>
 <html lang="en">
-  <head>
-    <meta charset="utf-8" />
-    <meta name="viewport" content="width=device-width" />
-    <title>${title}</title>
-    <style>${STYLE}</style>
-  </head>
-  <body>
-    ${body}
-  </body>
+<head>
+<meta charset="utf-8" />
+<meta name="viewport" content="width=device-width, initial-scale=1" />
+<meta name="color-scheme" content="light dark" />
+<title>${title}</title>
+${description ? html`<meta name="description" content="${description}" />` : ''}
+<link rel="icon" href="/icon.svg" type="image/svg+xml" />
+<style>${raw(STYLE)}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to content</a>
+<header class="bar">
+  <div>
+    <a class="brand" href="/">${MARK}<span>Graft</span></a>
+    ${search ? searchField(words) : ''}
+    <nav aria-label="Site"><a href="/search">Adapters</a><a href="/bases">Bases</a></nav>
+  </div>
+</header>
+<main id="main" tabindex="-1">
+${main}
+</main>
+<footer class="foot">
+  <p>Versions never change: a digest names its bytes for good. Every publication is in this registry's
+  <a href="/checkpoint">signed log</a>.</p>
+</footer>
+</body>
 </html>`
