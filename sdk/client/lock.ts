@@ -4,7 +4,9 @@ import { isPackageName } from '../format/parse-reference.ts'
 import type { AdapterReference } from '../format/reference.ts'
 import { isVersion } from '../format/semver.ts'
 import { type Json, parseStrictJson } from '../format/strict-json.ts'
+import { MAX_NOTE_LENGTH } from '../format/tlog/signed-note.ts'
 import type { Resolution } from '../protocol/registry-api.ts'
+import type { LogMemory } from './verify-log.ts'
 
 export const LOCK_FILE = 'graft.lock'
 export const LOCK_VERSION = 1
@@ -18,17 +20,10 @@ export interface LockedAdapter {
   base: { name: string; digest: Digest }
 }
 
-/** A signed tree head of the registry's log (C2SP tlog-checkpoint), as far as a later one is compared with it. */
-export interface LockedCheckpoint {
-  origin: string
-  size: number
-  /** Base64. */
-  root: string
-}
-
 export interface LockedRegistry {
   url: string
-  checkpoint?: LockedCheckpoint
+  /** Its log as it was last seen: whoever installs from this lock notices a rollback or a split view since. */
+  log?: LogMemory
 }
 
 /** graft.lock: which bytes each name means here, and where each scope comes from. */
@@ -63,9 +58,9 @@ const byName = <T>(rows: Record<string, T>, copy: (row: T) => T): Record<string,
 export function formatLock({ registries, adapters }: Lock): string {
   const whole = {
     lockVersion: LOCK_VERSION,
-    registries: byName(registries, ({ url, checkpoint: at }) => ({
+    registries: byName(registries, ({ url, log }) => ({
       url,
-      ...(at ? { checkpoint: { origin: at.origin, size: at.size, root: at.root } } : {}),
+      ...(log ? { log: { key: log.key, checkpoint: log.checkpoint } } : {}),
     })),
     adapters: byName(adapters, ({ wanted, version, digest, base }) => ({
       ...{ wanted, version, digest },
@@ -107,16 +102,12 @@ const text =
 
 const some = text('a text', (value) => value !== '' && value.length <= 512)
 const digest = text('"sha256:" and 64 hex digits', isDigest)
-const size = (value: Json | undefined, where: string): number => {
-  if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number
-  throw invalid(where, 'a whole number', value)
-}
+const note = text('a signed note', (value) => value !== '' && value.length <= MAX_NOTE_LENGTH)
 
-const CHECKPOINT: Fields = { origin: some, size, root: some }
+const LOG: Fields = { key: some, checkpoint: note }
 const REGISTRY: Fields = {
   url: text('an http or https URL', (value) => /^https?:/.test(value) && URL.canParse(value)),
-  checkpoint: (value, where) =>
-    value === undefined ? undefined : parseFields(value, where, CHECKPOINT),
+  log: (value, where) => (value === undefined ? undefined : parseFields(value, where, LOG)),
 }
 const BASE: Fields = { name: some, digest }
 const ADAPTER: Fields = {
@@ -183,6 +174,28 @@ export const lockAdapter = (lock: Lock, wanted: string, found: Resolution): Lock
     },
   },
 })
+
+/** What was seen of the log of the registry at `url`; null when nothing was. */
+export const logAt = ({ registries }: Lock, url: string): LogMemory | null =>
+  Object.values(registries).find((row) => row.url === url && row.log)?.log ?? null
+
+/** The lock with what was seen of each registry's log, by URL. */
+export const lockLogs = (lock: Lock, logs: ReadonlyMap<string, LogMemory>): Lock => ({
+  ...lock,
+  registries: Object.fromEntries(
+    Object.entries(lock.registries).map(([scope, row]) => {
+      const log = logs.get(row.url)
+      return [scope, log ? { url: row.url, log } : row]
+    }),
+  ),
+})
+
+/** Whether two locks mean the same bytes, whatever was seen of logs. */
+export const isSameLock = (a: Lock, b: Lock): boolean => {
+  const bare = ({ registries, adapters }: Lock) =>
+    formatLock({ adapters, registries: byName(registries, ({ url }) => ({ url })) })
+  return bare(a) === bare(b)
+}
 
 /** Where an answer about a locked digest says something else than the lock, in words. */
 export function driftOf(name: string, locked: LockedAdapter, found: Resolution): string[] {

@@ -4,13 +4,17 @@ import {
   bindScope,
   driftOf,
   EMPTY_LOCK,
+  isSameLock,
   LOCK_FILE,
   type Lock,
   lockAdapter,
+  lockLogs,
+  logAt,
   scopeOf,
   wantedOf,
 } from '@graft/sdk/client/lock.ts'
 import { createRegistryClient, type RegistryClient } from '@graft/sdk/client/registry-client.ts'
+import { checkLog, type LogMemory } from '@graft/sdk/client/verify-log.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import { formatAdapterReference, parseAdapterReference } from '@graft/sdk/format/parse-reference.ts'
 import type { AdapterReference } from '@graft/sdk/format/reference.ts'
@@ -99,9 +103,10 @@ export async function installAll(
   context: CliContext,
   lock: Lock,
   flags: Pick<InstallFlags, 'output' | 'signer' | 'frozen'>,
-): Promise<Row[]> {
+): Promise<{ rows: Row[]; logs: Map<string, LogMemory> }> {
   const { output, signal } = context
   const rows: Row[] = []
+  const logs = new Map<string, LogMemory>()
   const stale: string[] = []
   const names = Object.keys(lock.adapters).sort()
   for (const name of names) {
@@ -126,13 +131,21 @@ export async function installAll(
     })
     const drift = driftOf(row.name, locked, pulled.resolution)
     if (drift.length > 0) throw drifted(drift)
-    await writeFolderAtomically(row.folder, await filesOf(registry, pulled), true)
+    const { url } = registry
+    const { memory, proof } = await checkLog(
+      registry.log,
+      { name: row.name, version: row.version, digest: locked.digest },
+      logs.get(url) ?? logAt(lock, url),
+    )
+    logs.set(url, memory)
+    const kept = { ...pulled, record: { ...pulled.record, log: proof } }
+    await writeFolderAtomically(row.folder, await filesOf(registry, kept), true)
     output.log(`installed ${row.name}@${row.version}`)
     const { state } = pulled.resolution
     if (state) row.state = state
     for (const line of stateLines(state)) output.log(`${row.name}@${row.version} is ${line}`)
   }
-  return rows
+  return { rows, logs }
 }
 
 const human = (rows: readonly Row[]): string =>
@@ -143,15 +156,19 @@ const human = (rows: readonly Row[]): string =>
     .join('\n')
     .concat('\n')
 
-/** Installs, then keeps the lock: nothing gets into it that was not proven. */
+/**
+ * Installs, then keeps the lock: nothing gets into it that was not proven. What was seen of a log goes into a lock that
+ * changes anyway, or has none yet, so that installing alone never makes a commit.
+ */
 export async function installAndKeep(
   context: CliContext,
   path: string,
-  lock: Lock,
+  { before, next: lock }: { before: Lock; next: Lock },
   flags: InstallFlags,
 ): Promise<void> {
-  const adapters = await installAll(context, lock, flags)
-  const locked = !flags.frozen && (await writeLock(path, lock))
+  const { rows: adapters, logs } = await installAll(context, lock, flags)
+  const news = [...logs].filter(([url]) => !isSameLock(before, lock) || logAt(before, url) === null)
+  const locked = !flags.frozen && (await writeLock(path, lockLogs(lock, new Map(news))))
   context.output.result({ lock: path, locked, adapters }, () =>
     adapters.length === 0 ? `${LOCK_FILE} names no adapter\n` : human(adapters),
   )
@@ -170,7 +187,7 @@ export async function installCommand(
     if (lock === null) throw drifted([`there is no ${LOCK_FILE} here`])
     const drift = [...askedDrift(lock, asked), ...selfDrift(lock)]
     if (drift.length > 0) throw drifted(drift)
-    return installAndKeep(context, path, lock, flags)
+    return installAndKeep(context, path, { before: lock, next: lock }, flags)
   }
   const before = lock ?? EMPTY_LOCK
   const off = new Set(selfDrift(before).map((line) => line.slice(0, line.indexOf(':'))))
@@ -181,5 +198,5 @@ export async function installCommand(
   const wanted = new Map([...again, ...fresh].map((reference) => [reference.package, reference]))
   const bound = bindAll(context, before, asked)
   const next = await chooseFor(context, bound, [...wanted.values()], flags)
-  return installAndKeep(context, path, next, flags)
+  return installAndKeep(context, path, { before, next }, flags)
 }

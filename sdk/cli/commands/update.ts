@@ -34,5 +34,5 @@ export async function updateCommand(
     const [before, after] = [lock.adapters[name]!.version, next.adapters[name]!.version]
     if (before !== after) context.output.log(`${name}: ${before} -> ${after}`)
   }
-  return installAndKeep(context, path, next, flags)
+  return installAndKeep(context, path, { before: lock, next }, flags)
 }

@@ -1,10 +1,19 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { createNodeRegistry } from '@graft/registry/node/create-node-registry.ts'
 import { formatLock, parseLock } from '@graft/sdk/client/lock.ts'
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { listen } from '../../edge/helpers/listen.ts'
-import { adapter, openHouse, publish, publishRequest } from '../../registry/fixtures.ts'
+import {
+  adapter,
+  ISSUER,
+  openHouse,
+  publish,
+  publishRequest,
+  temporaryFolder,
+} from '../../registry/fixtures.ts'
 import { createShell } from './helpers.ts'
 
 let house: Awaited<ReturnType<typeof openHouse>>
@@ -63,11 +72,13 @@ it('installs what was asked for, and writes a lock whose bytes do not depend on 
       { name: '@acme/sql', version: '1.1.0', folder: 'adapters/@acme/sql', written: true },
     ],
   })
-  expect(one.lock()).toBe(`{
+  const withoutLog = (text: string) => text.replace(/"log": \{[^}]*\}/g, '"log": "..."')
+  expect(withoutLog(one.lock())).toBe(`{
   "lockVersion": 1,
   "registries": {
     "@acme": {
-      "url": "${server.url}"
+      "url": "${server.url}",
+      "log": "..."
     }
   },
   "adapters": {
@@ -97,7 +108,7 @@ it('installs what was asked for, and writes a lock whose bytes do not depend on 
   ])
   await other.graft(['install', '@acme/chat', '-q'])
   await other.graft(['install', '@acme/sql@^1', '-q'])
-  expect(other.lock()).toBe(one.lock())
+  expect(withoutLog(other.lock())).toBe(withoutLog(one.lock()))
   // What is in place is left alone, and no registry is asked.
   const again = await one.graft(['install', '--json'])
   expect(again.json()).toMatchObject({
@@ -217,6 +228,51 @@ it('deprecates and takes it back; removes bytes for good only with --forever', a
     expect((await shell.graft(args)).exit, args.join(' ')).toBe(2)
 })
 
+it('notices from the lock alone that the registry was rolled back, and installs nothing', async () => {
+  const elsewhere = await openHouse()
+  const publishThere = async (version: string) => {
+    const what = await adapter({ base: elsewhere.base, name: '@acme/x', version, seed: 3 })
+    const request = await publishRequest(what, elsewhere.key)
+    await publish(elsewhere.call, elsewhere.token, what, request)
+  }
+  await publishThere('1.0.0')
+  const folder = temporaryFolder()
+  cpSync(elsewhere.stateDir, folder.path, {
+    recursive: true,
+    filter: (path) => !path.includes('.sqlite'),
+  })
+  const db = new DatabaseSync(join(elsewhere.stateDir, 'registry.sqlite'))
+  db.exec(`VACUUM INTO '${join(folder.path, 'registry.sqlite')}'`)
+  db.close()
+  await publishThere('1.1.0')
+  let { app } = elsewhere.registry
+  const there = await listen({ fetch: async (request: Request) => app.fetch(request) })
+  const shell = shellAt({ GRAFT_REGISTRY: there.url, GRAFT_TOKEN: '' })
+  await shell.graft(['install', '@acme/x@1.0.0', '-q'])
+  const { log } = parseLock(Buffer.from(shell.lock())).registries['@acme']!
+  expect(log?.checkpoint).toMatch(/^registry\.test\n\d+\n/)
+  const kept = JSON.parse(readFileSync(shell.path('adapters/@acme/x/version.json'), 'utf8'))
+  expect(kept.log.hashes.length).toBeGreaterThan(0)
+  const again = async () => {
+    rmSync(shell.path('adapters'), { recursive: true, force: true })
+    return shell.graft(['install', '--frozen', '--json'])
+  }
+  const text = shell.lock()
+  expect((await again()).exit).toBe(0)
+  // A backup from before 1.1.0 is put back, and says nothing of it.
+  const older = await createNodeRegistry({ stateDir: folder.path, issuerName: ISSUER })
+  app = older.app
+  const rolled = await again()
+  expect([rolled.exit, rolled.json().error.code]).toEqual([5, 'ERR_DIGEST_MISMATCH'])
+  expect(rolled.json().error.message).toContain('was rolled back')
+  expect(existsSync(shell.path('adapters'))).toBe(false)
+  expect(shell.lock()).toBe(text)
+  await there.close()
+  await older.close()
+  await elsewhere.close()
+  folder.clean()
+})
+
 it('takes a scope from the one registry that the lock binds it to, and sends the token nowhere else', async () => {
   const elsewhere = await openHouse()
   const seen: (string | null)[] = []
@@ -276,9 +332,9 @@ it.each([
 })
 
 it('keeps a checkpoint of the log, and reads back what it wrote', () => {
-  const checkpoint = { origin: 'registry.test', size: 7, root: 'abc=' }
+  const log = { key: 'registry.test+00000000+AQ==', checkpoint: 'registry.test\n7\nAAAA\n' }
   const lock = {
-    registries: { '@b': { url: 'https://b' }, '@a': { url: 'https://a', checkpoint } },
+    registries: { '@b': { url: 'https://b' }, '@a': { url: 'https://a', log } },
     adapters: {},
   }
   const text = formatLock(lock)
