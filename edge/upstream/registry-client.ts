@@ -4,10 +4,11 @@ import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import type { PackageSummary, Resolution } from '@graft/sdk/protocol/registry-api.ts'
 import type { Caller } from '../auth/authenticate.ts'
 
-/** Milliseconds for which a range or a tag is believed: yanks must reach the edge in 10 s. */
+/**
+ * Milliseconds for which a resolution is believed: yanks must be seen here in 10 s. A digest's as well: it never means other
+ * bytes, but they may be taken away for law, or from this reader.
+ */
 export const RESOLUTION_KEPT_MS = 8_000
-/** A digest never means other bytes; what may change is the right to read them. */
-export const DIGEST_KEPT_MS = 60_000
 /** A capability is given out again until this close to its end. */
 const CAPABILITY_MARGIN_MS = 60_000
 /** Entries per cache; the oldest go first. */
@@ -66,10 +67,9 @@ export function createRegistryClient(options: RegistryClientOptions): RegistryCl
       const query = new URLSearchParams({ ref: reference })
       if (abilities) query.set('base', abilities.base)
       if (abilities) query.set('operations', abilities.operations.join(','))
-      const kept = reference.includes('@sha256:') ? DIGEST_KEPT_MS : RESOLUTION_KEPT_MS
       return resolutions(`${caller.tenant}\n${query}`, async () => ({
         value: await ask<Resolution>(caller, `/v1/resolve?${query}`),
-        until: clock().getTime() + kept,
+        until: clock().getTime() + RESOLUTION_KEPT_MS,
       }))
     },
     capability: (caller, manifest) =>

@@ -1,8 +1,18 @@
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { createNodeRegistry } from '@graft/registry/node/create-node-registry.ts'
+import { openFileBlobs } from '@graft/registry/node/file-blobs.ts'
+import type { Digest } from '@graft/sdk/format/digest.ts'
 import { afterAll, expect, it } from 'vitest'
-import { ISSUER, SETUP_CODE, temporaryFolder } from './fixtures.ts'
+import {
+  adapter,
+  furnish,
+  ISSUER,
+  publish,
+  publishRequest,
+  SETUP_CODE,
+  temporaryFolder,
+} from './fixtures.ts'
 import { versionStates } from './version-states.ts'
 
 const folder = temporaryFolder()
@@ -44,4 +54,37 @@ it('every change left an audit line and a leaf of the log, in order and once', (
   expect(hidden).toHaveLength(1)
   expect(hidden[0]!.entry).not.toMatch(/hidden|secret reason/)
   db.close()
+})
+
+it('a store that fails while bytes are removed leaves them unreadable, and asking again removes them', async () => {
+  const other = temporaryFolder()
+  const files = await openFileBlobs(join(other.path, 'blobs'))
+  let failures = 1
+  const blobs = {
+    ...files,
+    delete: async (digest: Digest) => {
+      if (failures-- > 0) throw new Error('the disk is gone')
+      await files.delete(digest)
+    },
+  }
+  const registry = await createNodeRegistry({
+    ...{ stateDir: other.path, issuerName: ISSUER, setupCode: SETUP_CODE, blobs },
+    log: () => {},
+  })
+  const house = await furnish(registry.app)
+  const what = await adapter({ base: house.base })
+  await publish(house.call, house.token, what, await publishRequest(what, house.key))
+  const remove = () =>
+    house.call('PUT', '/v1/packages/@acme/sql/versions/1.0.0/tombstone', {
+      token: house.token,
+      json: { reason: 'a leak' },
+    })
+  expect((await remove()).status).toBe(500)
+  for (const digest of [what.digest, ...what.files.keys()])
+    expect((await house.call('GET', `/v1/blobs/${digest}`)).status).toBe(404)
+  expect((await remove()).body.state.tombstoned.reason).toBe('a leak')
+  for (const digest of [what.digest, ...what.files.keys()])
+    expect(await files.head(digest)).toBeNull()
+  await registry.close()
+  other.clean()
 })
