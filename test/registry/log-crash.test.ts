@@ -213,18 +213,19 @@ it('shows no checkpoint smaller than one it showed, when a slow signer comes las
     const { publicJwk } = await generateSigningKey()
     return call('POST', '/v1/orgs/acme/keys', { token, json: { jwk: publicJwk } })
   }
+  Object.assign(cut, { at: 1, how: 'before', batches: 0 })
+  expect((await add()).status).toBe(500)
+  cut.at = -1
   let release = () => {}
-  const held = new Promise<void>((resolve) => {
+  cut.hold = new Promise<void>((resolve) => {
     release = resolve
   })
-  cut.hold = held
-  const slow = add()
+  const slow = log.checkpoint()
   await expect.poll(() => cut.hold === null).toBe(true)
   expect((await add()).status).toBe(200)
   expect(await sizeOf()).toBe(before + 2)
   release()
-  expect((await slow).status).toBe(200)
-  expect(await sizeOf()).toBe(before + 2)
+  expect(await slow).toContain(`\n${before + 2}\n`)
   expect(await log.checkpoint()).toContain(`\n${before + 2}\n`)
   close()
 })

@@ -5,6 +5,7 @@ import { manifestBytes } from '@graft/sdk/format/parse-manifest.ts'
 import { type CliContext, registryOf } from '../context.ts'
 import { type DemandFlags, demandsOf } from '../demand-flags.ts'
 import { readIfThere, writeFolderAtomically } from '../files.ts'
+import { proveLogged } from '../follow-log.ts'
 import { createBar } from '../progress.ts'
 import { skippedLines, stateLines } from '../state-text.ts'
 import { bytes } from '../text.ts'
@@ -40,7 +41,7 @@ export async function pullCommand(
   })
   const { name, version } = pulled.resolution
   const folder = flags.output ?? `${name.split('/')[1]}-${version}`
-  const files = await filesOf(registry, pulled)
+  const files = await filesOf(registry, await proveLogged(context, registry, pulled))
   const written = !(await isSame(folder, files))
   if (written) await writeFolderAtomically(folder, files, flags.force)
   const { digest, signers, resolution } = pulled
@@ -58,7 +59,7 @@ export async function pullCommand(
     () => `${written ? 'pulled' : 'unchanged'} ${name}@${version} to ${folder}\n${digest}\n`,
   )
   output.log(
-    `${bytes(pulled.safetensors.length)}, signed by ${signers.join(', ')}; signatures, digests and shapes verified`,
+    `${bytes(pulled.safetensors.length)}, signed by ${signers.join(', ')}; signatures, digests, shapes and log verified`,
   )
   for (const line of stateLines(pulled.record.state)) output.log(`${name}@${version} is ${line}`)
   for (const line of skippedLines(resolution)) output.log(`passed over ${name}@${line}`)

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import type { VerifiedLogProof } from '@graft/sdk/client/verify-log.ts'
 import { type VerifiedVersion, verifyVersion } from '@graft/sdk/client/verify-version.ts'
 import { type Digest, isDigest, sha256 } from '@graft/sdk/format/digest.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
@@ -7,6 +8,7 @@ import { verifyAdapter } from '@graft/sdk/format/verify-adapter.ts'
 import type { VersionRecord } from '@graft/sdk/protocol/registry-api.ts'
 import { type CliContext, registryOf } from '../context.ts'
 import { isFolder, readIfThere, readRequired } from '../files.ts'
+import { proveLogged, provenInFolder } from '../follow-log.ts'
 import { facts } from '../text.ts'
 import { goldensOf, PULLED } from './pull.ts'
 
@@ -15,6 +17,8 @@ interface Checked extends VerifiedVersion {
   /** Whether operations were also held against the base's own tensors. */
   againstBase: boolean
   logits: Uint8Array | null
+  /** Its place in the registry's log; null when no proof of it can be checked here. */
+  logged: VerifiedLogProof | null
 }
 
 /** `graft verify <dir | digest | ref>`: proves everything about an adapter that can be proven. */
@@ -24,9 +28,9 @@ export async function verifyCommand(
   flags: { signer?: string[] },
 ): Promise<void> {
   const checked = (await isFolder(target))
-    ? await checkFolder(target, flags.signer)
+    ? await checkFolder(context, target, flags.signer)
     : await checkRemote(context, target, flags.signer)
-  const { manifest, digest, signers, source, againstBase, logits } = checked
+  const { manifest, digest, signers, source, againstBase, logits, logged } = checked
   const goldens = goldensOf(checked)
   if (goldens && logits) {
     const got = await sha256(logits)
@@ -47,6 +51,12 @@ export async function verifyCommand(
     operations: manifest.operations.length,
     tensors: manifest.tensors.length,
     againstBase,
+    log: logged && {
+      origin: logged.checkpoint.origin,
+      index: logged.index,
+      size: logged.checkpoint.size,
+      at: logged.at,
+    },
     goldens: goldens && {
       producer: goldens.producer,
       prompts: goldens.prompts.length,
@@ -57,6 +67,12 @@ export async function verifyCommand(
     facts([
       ['verified', `${manifest.name}@${manifest.version}`],
       ['digest', digest],
+      [
+        'log',
+        logged
+          ? `entry ${logged.index} of ${logged.checkpoint.origin}, ${logged.at}`
+          : 'not checked: no proof in the folder, or its log was never met from here',
+      ],
       ['signed by', signers.join(', ')],
       ['tensors', `${manifest.tensors.length}, every digest right, all finite`],
       [
@@ -74,7 +90,11 @@ export async function verifyCommand(
 }
 
 /** Offline. The keys are those that the registry named when the folder was pulled: pin them with --signer. */
-async function checkFolder(folder: string, signers: string[] | undefined): Promise<Checked> {
+async function checkFolder(
+  context: CliContext,
+  folder: string,
+  signers: string[] | undefined,
+): Promise<Checked> {
   const text = new TextDecoder().decode(await readRequired(join(folder, PULLED.version)))
   let record: VersionRecord
   try {
@@ -87,7 +107,9 @@ async function checkFolder(folder: string, signers: string[] | undefined): Promi
   const version = await verifyVersion(record, digest, signers)
   await verifyAdapter(version.manifest, await readRequired(join(folder, PULLED.weights)))
   const logits = await readIfThere(join(folder, PULLED.goldens))
-  return { ...version, source: 'folder', againstBase: false, logits }
+  const facts = { name: version.manifest.name, version: version.manifest.version, digest }
+  const logged = await provenInFolder(context, facts, record)
+  return { ...version, source: 'folder', againstBase: false, logits, logged }
 }
 
 async function checkRemote(
@@ -97,15 +119,17 @@ async function checkRemote(
 ): Promise<Checked> {
   const registry = registryOf(context)
   const ref = isDigest(target) ? await refOf(context, target) : target
-  const pulled = await registry.pull(ref, {
+  const found = await registry.pull(ref, {
     signal: context.signal,
     ...(signers ? { signers } : {}),
   })
+  const pulled = await proveLogged(context, registry, found)
+  const logged = await provenInFolder(context, pulled.resolution, pulled.record)
   const goldens = goldensOf(pulled)
   const logits = goldens
     ? await registry.blob(goldens.logits.sha256, { size: goldens.logits.size })
     : null
-  return { ...pulled, source: 'registry', againstBase: true, logits }
+  return { ...pulled, source: 'registry', againstBase: true, logits, logged }
 }
 
 /** A digest alone has no name; its signed manifest does. */
