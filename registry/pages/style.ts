@@ -60,7 +60,8 @@ pre code { overflow-wrap: normal; font-size: 1em }
 .cards p { margin: .2rem 0 .35rem; max-width: 60rem }
 .clip { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden }
 .split { display: grid; grid-template-columns: minmax(0, 1fr) 19rem; gap: 1.6rem 3rem; align-items: start; margin-top: 1.6rem }
-.split > :first-child > h2:first-child, .split .split > aside { grid-column: 2; grid-row: 1 }
+.split > div:first-child > h2:first-child, .split > section > h2:first-child, .split > aside > h2:first-child, .readme > h2 { margin-top: 0 }
+.split > aside { grid-column: 2; grid-row: 1 }
 .facts { margin: 0 0 1.5rem; font-size: .95rem }
 .facts dt { color: var(--muted); font-size: .82rem }
 .facts div { margin-bottom: .7rem }

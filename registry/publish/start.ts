@@ -1,4 +1,5 @@
 import { canonicalBytes } from '@graft/sdk/format/canonical-json.ts'
+import { MAX_CARD_BYTES } from '@graft/sdk/format/card.ts'
 import { type Digest, sha256 } from '@graft/sdk/format/digest.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { PublishAnswer, PublishRequest } from '@graft/sdk/protocol/registry-api.ts'
@@ -83,7 +84,8 @@ async function replaceSignatures(
 
 function assertSizes({ limits }: RegistryDeps, { manifest, blobs }: ParsedRequest): void {
   for (const { digest, size, role } of blobs) {
-    const limit = role === 'canonical' ? limits.adapter : limits.blob
+    const limit =
+      role === 'canonical' ? limits.adapter : role === 'card' ? MAX_CARD_BYTES : limits.blob
     if (size > limit)
       throw new GraftError(
         'ERR_BODY_TOO_LARGE',

@@ -86,6 +86,7 @@ export function createProgram(
     .option('--key <kid or file>', 'signing key (default: the only one)')
     .option('--description <text>', 'one line')
     .option('--license <spdx>', 'licence')
+    .option('--no-readme', "leave the folder's README.md out")
     .action(run<[string, PublishFlags]>(publishCommand))
   withDemands(program.command('pull <ref>').description('download and verify an adapter'))
     .option('-o, --output <dir>', 'folder (default: <name>-<version>)')

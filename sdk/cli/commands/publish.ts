@@ -1,5 +1,5 @@
 import type { ImportReport } from '@graft/convert/import-adapter.ts'
-import { readAll } from '@graft/sdk/format/byte-source.ts'
+import { cardOf, withCard } from '@graft/sdk/format/card.ts'
 import { signEnvelope } from '@graft/sdk/format/jws.ts'
 import { JWS_TYPES, type Manifest } from '@graft/sdk/format/manifest.ts'
 import { manifestDigest } from '@graft/sdk/format/parse-manifest.ts'
@@ -11,6 +11,7 @@ import { openKey } from '../key-files.ts'
 import { importFiles } from '../open-adapter.ts'
 import { createBar } from '../progress.ts'
 import { readGoldens } from '../read-goldens.ts'
+import { readReadme } from '../read-readme.ts'
 import { bytes, facts } from '../text.ts'
 
 export interface PublishFlags extends BaseFlags {
@@ -22,6 +23,8 @@ export interface PublishFlags extends BaseFlags {
   key?: string
   description?: string
   license?: string
+  /** False: the folder's README is left out. @default true */
+  readme?: boolean
 }
 
 /** `graft publish <dir | file>`: import, show what was understood, sign, send. */
@@ -41,7 +44,11 @@ export async function publishCommand(
     ...(flags.description ? { description: flags.description } : {}),
     ...(flags.license ? { license: flags.license } : {}),
   })
-  const { manifest, report, base } = imported
+  const { base } = imported
+  const readme = flags.readme === false ? null : await readReadme(input.files)
+  const manifest = readme ? await withCard(imported.manifest, readme.bytes) : imported.manifest
+  const ignoredFiles = imported.report.ignoredFiles.filter((file) => file !== readme?.path)
+  const report = { ...imported.report, ignoredFiles }
   output.log(understood(manifest, report))
   const golden = flags.goldens ? await readGoldens(flags.goldens) : null
   const attestations = []
@@ -56,10 +63,13 @@ export async function publishCommand(
   const bar = createBar(output, 'upload')
   const published = await registry.publish({
     manifest,
-    safetensors: await readAll(imported.safetensors),
+    safetensors: imported.safetensors,
     attestations,
     keys: [key],
-    blobs: golden ? [{ digest: golden.goldens.logits.sha256, bytes: golden.logits }] : [],
+    blobs: [
+      ...(golden ? [{ digest: golden.goldens.logits.sha256, bytes: golden.logits }] : []),
+      ...(readme ? [{ digest: cardOf(manifest)!.sha256, bytes: readme.bytes }] : []),
+    ],
     visibility: flags.private ? 'private' : 'public',
     ...(flags.tag ? { tags: flags.tag } : {}),
     streamUploads: true,
@@ -85,6 +95,11 @@ export async function publishCommand(
   output.log(`call it: graft run ${name}@${version} 'your prompt'`)
 }
 
+const readmeText = (manifest: Manifest): string | null => {
+  const card = cardOf(manifest)
+  return card && `${bytes(card.size)}, shown on the package's page`
+}
+
 /** What the importer understood, for people to check before anybody else relies on it. */
 export function understood(manifest: Manifest, report: ImportReport): string {
   return facts([
@@ -102,6 +117,7 @@ export function understood(manifest: Manifest, report: ImportReport): string {
     ['tensors', report.tensors],
     ['parameters', report.parameters.toLocaleString('en-US')],
     ['size', bytes(report.bytes)],
+    ['readme', readmeText(manifest)],
     ['config keys without effect', report.inertKeys.join(', ') || null],
     ['files left out', report.ignoredFiles.join(', ') || null],
     ['exports back', report.byteExact ? 'byte for byte' : 'tensor for tensor'],

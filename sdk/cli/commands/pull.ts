@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { PulledAdapter, RegistryClient } from '@graft/sdk/client/registry-client.ts'
+import { cardOf } from '@graft/sdk/format/card.ts'
 import { GOLDENS_PREDICATE, type Goldens } from '@graft/sdk/format/manifest.ts'
 import { manifestBytes } from '@graft/sdk/format/parse-manifest.ts'
 import { type CliContext, registryOf } from '../context.ts'
@@ -16,6 +17,7 @@ export const PULLED = {
   weights: 'adapter.safetensors',
   version: 'version.json',
   goldens: 'goldens.safetensors',
+  readme: 'README.md',
 } as const
 
 export interface PullFlags extends DemandFlags {
@@ -83,6 +85,8 @@ export async function filesOf(
     const { sha256, size } = goldens.logits
     files.set(PULLED.goldens, await registry.blob(sha256, { size }))
   }
+  const card = cardOf(pulled.manifest)
+  if (card) files.set(PULLED.readme, await registry.blob(card.sha256, { size: card.size }))
   return files
 }
 

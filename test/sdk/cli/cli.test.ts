@@ -123,6 +123,30 @@ it('publishes a real PEFT folder, shows what it understood, and repeats without 
   expect([taken.exit, taken.json().error.code]).toEqual([6, 'ERR_VERSION_EXISTS'])
 })
 
+it('publishes the README of the folder too, signed with the rest, and pull brings it back', async () => {
+  const folder = training('peft-lora', 'peft-with-readme')
+  const readme = '---\nlibrary_name: peft\n---\n# Tables\n\nAsks **tables**.\n'
+  writeFileSync(join(folder, 'README.md'), readme)
+  const args = ['publish', folder, '--base', 'base', '--version', '1.0.0', '--name']
+  const with_ = await shell.graft([...args, '@acme/readme'])
+  expect([with_.exit, with_.stderr]).toEqual([0, expect.stringMatching(/readme +\d+ B, shown/)])
+  expect(with_.stderr).toMatch(/files left out +-/)
+  const page = await house.registry.app.request('/@acme/readme')
+  expect(await page.text()).toContain('<p dir="auto">Asks <strong>tables</strong>.</p>')
+  const to = join(shell.folder, 'pulled-readme')
+  expect((await shell.graft(['pull', '@acme/readme', '-o', to])).exit).toBe(0)
+  expect(readFileSync(join(to, 'README.md'), 'utf8')).toBe(readme)
+  const without = await shell.graft([...args, '@acme/readmeless', '--no-readme'])
+  expect([without.exit, without.stderr]).toEqual([
+    0,
+    expect.stringMatching(/files left out +README/),
+  ])
+  expect(await (await house.registry.app.request('/@acme/readmeless')).text()).not.toContain('Asks')
+  writeFileSync(join(folder, 'README.md'), 'x'.repeat(128 * 1024 + 1))
+  const long = await shell.graft([...args, '@acme/long', '--json'])
+  expect([long.exit, long.json().error.code]).toEqual([7, 'ERR_BODY_TOO_LARGE'])
+})
+
 it('resolves, pulls into a folder that is whole, and pulls again without writing', async () => {
   const resolved = (await shell.graft(['resolve', '@acme/sql@^1', '--json'])).json()
   expect(resolved).toMatchObject({ name: '@acme/sql', version: '1.0.0', base: { name: 'base' } })
