@@ -3,9 +3,12 @@ export type Room = 'registry' | 'edge'
 /** First segments of the registry's paths, as @graft/sdk/protocol/registry-api.ts lists them. */
 const REGISTRY_PATHS = [
   '/.well-known/jwks.json',
+  '/account',
   '/bases',
   '/checkpoint',
+  '/device',
   '/icon.svg',
+  '/oauth',
   '/search',
   '/tile',
   '/v1/log',

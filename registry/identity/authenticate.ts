@@ -5,7 +5,7 @@ import { JWS_TYPES } from '@graft/sdk/format/manifest.ts'
 import type { AccessClaims, CapabilityClaims } from '@graft/sdk/protocol/tokens.ts'
 import type { RegistryDeps } from '../deps.ts'
 import type { RegistryContext } from '../http/context.ts'
-import { first } from '../stores/catalogue.ts'
+import { first, sql } from '../stores/catalogue.ts'
 import type { Caller } from './caller.ts'
 import { type Role, within } from './roles.ts'
 
@@ -31,12 +31,14 @@ function bearerToken(c: RegistryContext): string | null {
 interface TokenRow {
   user: string
   revoked_at: string | null
+  last_used_at: string | null
   epoch: number
   role: Role | null
   operator: number
 }
 
-async function verifyAccess(deps: RegistryDeps, token: string): Promise<Caller> {
+/** What an access token lets its bearer do now. @throws ERR_UNAUTHENTICATED, ERR_TOKEN_EXPIRED, ERR_SIGNATURE_INVALID, ERR_KEY_UNKNOWN */
+export async function verifyAccess(deps: RegistryDeps, token: string): Promise<Caller> {
   const claims = await verifyJwt<AccessClaims>(
     token,
     JWS_TYPES.accessToken,
@@ -46,7 +48,7 @@ async function verifyAccess(deps: RegistryDeps, token: string): Promise<Caller> 
   if (claims.iss !== deps.issuerName) throw refused('the access token is of another issuer')
   const row = await first<TokenRow>(
     deps.catalogue,
-    `SELECT t.user, t.revoked_at, o.epoch, m.role, u.operator
+    `SELECT t.user, t.revoked_at, t.last_used_at, o.epoch, m.role, u.operator
        FROM tokens t JOIN orgs o ON o.name = t.org JOIN users u ON u.name = t.user
        LEFT JOIN members m ON m.org = t.org AND m.user = t.user
       WHERE t.jti = ? AND t.org = ?`,
@@ -56,9 +58,22 @@ async function verifyAccess(deps: RegistryDeps, token: string): Promise<Caller> 
   if (row === null) throw refused('the access token is not known here')
   if (row.revoked_at !== null || claims.epoch < row.epoch || row.role === null)
     throw refused('the access token was revoked')
-  const { sub, tenant, jti, exp } = claims
+  const { sub, tenant, jti, exp, epoch } = claims
   const scopes = within(claims.scopes, row.role)
-  return { sub, user: row.user, tenant, scopes, jti, exp, operator: row.operator === 1 }
+  await noteUse(deps, row, jti)
+  return { sub, user: row.user, tenant, scopes, jti, exp, epoch, operator: row.operator === 1 }
+}
+
+/** Milliseconds: a use within them is the same use, so that reading does not become writing. */
+const USE_RESOLUTION_MS = 60_000
+
+async function noteUse(deps: RegistryDeps, row: TokenRow, jti: string): Promise<void> {
+  const now = deps.clock()
+  if (row.last_used_at !== null && now.getTime() - Date.parse(row.last_used_at) < USE_RESOLUTION_MS)
+    return
+  await deps.catalogue.batch([
+    sql('UPDATE tokens SET last_used_at = ? WHERE jti = ?', now.toISOString(), jti),
+  ])
 }
 
 /** @throws ERR_UNAUTHENTICATED, ERR_TOKEN_EXPIRED */

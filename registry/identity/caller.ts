@@ -12,6 +12,8 @@ export interface Caller {
   jti: string
   /** Seconds. */
   exp: number
+  /** The organisation's when the token was made. */
+  epoch: number
   /** May create users. */
   operator: boolean
 }

@@ -11,6 +11,8 @@ import { MAX_TOKEN_SECONDS } from '../identity/mint.ts'
 import { nameSchema } from '../identity/names.ts'
 import { revokeAllTokens, revokeToken, setMember } from '../identity/revoke.ts'
 import { ROLES } from '../identity/roles.ts'
+import { deviceRoutes } from './device.ts'
+import { oauthRoutes } from './oauth.ts'
 
 const setupSchema = z.strictObject({ code: z.string().max(256), user: nameSchema, org: nameSchema })
 const userSchema = z.strictObject({ user: nameSchema, org: nameSchema })
@@ -28,6 +30,8 @@ const SECRET = { 'cache-control': 'no-store' }
 
 export const accountRoutes = (deps: RegistryDeps) =>
   new Hono<RegistryEnv>()
+    .route('/', oauthRoutes(deps))
+    .route('/', deviceRoutes(deps))
     .post('/v1/setup', async (c) => {
       const request = await readJson(c, setupSchema, deps.limits.json)
       return c.json(await setUp(deps, request), 200, SECRET)
