@@ -1,6 +1,16 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { constants, createReadStream } from 'node:fs'
-import { copyFile, link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import {
+  copyFile,
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { isGraftError } from '@graft/sdk/format/errors.ts'
@@ -8,10 +18,10 @@ import {
   type BlobStore,
   type ByteRange,
   type Bytes,
-  concatStreams,
   mismatch,
   wrongPart,
 } from '../stores/blob-store.ts'
+import { countChunk } from './collect-chunks.ts'
 import { nodeHash } from './node-hash.ts'
 
 const codeOf = (e: unknown): string | undefined => (e as NodeJS.ErrnoException).code
@@ -38,26 +48,62 @@ async function sizeOf(path: string): Promise<number | null> {
   }
 }
 
-/** Opens the file at the first read, so that a stream nobody reads holds no descriptor. */
+/** What one read of a file brings, where nobody gives memory for it. */
+const CHUNK_BYTES = 64 * 1024
+
+/**
+ * Opens the file at the first read, so that a stream nobody reads holds no descriptor. A reader that brings its own
+ * memory makes no garbage.
+ */
 function streamFile(path: string, { start, end }: ByteRange): Bytes {
-  let chunks: AsyncIterator<Uint8Array> | null = null
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        if (end <= start) return controller.close()
-        // `end` of a Node stream is inclusive.
-        chunks ??= createReadStream(path, { start, end: end - 1 })[Symbol.asyncIterator]()
-        const { value, done } = await chunks.next()
-        if (done) controller.close()
-        else controller.enqueue(new Uint8Array(value.buffer, value.byteOffset, value.byteLength))
-      },
-      async cancel() {
-        await chunks?.return?.()
-      },
+  let file: FileHandle | null = null
+  let at = start
+  const close = async () => {
+    await file?.close()
+    file = null
+  }
+  return new ReadableStream({
+    type: 'bytes',
+    autoAllocateChunkSize: CHUNK_BYTES,
+    async pull(controller) {
+      const request = controller.byobRequest!
+      const view = request.view as Uint8Array<ArrayBuffer>
+      let bytesRead = 0
+      if (at < end) {
+        file ??= await open(path)
+        const length = Math.min(view.byteLength, end - at)
+        bytesRead = (await file.read(view, 0, length, at)).bytesRead
+        at += bytesRead
+        countChunk(bytesRead)
+      }
+      if (bytesRead === 0) {
+        await close()
+        controller.close()
+      }
+      request.respond(bytesRead)
     },
-    { highWaterMark: 0 },
-  )
+    cancel: close,
+  })
 }
+
+/** Files one after the other, through one piece of memory: a chunk holds until the next is asked for. */
+async function* chunksOfFiles(paths: readonly string[]): AsyncGenerator<Uint8Array> {
+  const room = new Uint8Array(4 * CHUNK_BYTES)
+  for (const path of paths) {
+    const file = await open(path)
+    try {
+      for (;;) {
+        const { bytesRead } = await file.read(room, 0, room.length)
+        if (bytesRead === 0) break
+        yield room.subarray(0, bytesRead)
+      }
+    } finally {
+      await file.close()
+    }
+  }
+}
+
+const iterate = (body: Bytes) => body as unknown as AsyncIterable<Uint8Array>
 
 async function namesIn(folder: string): Promise<string[]> {
   try {
@@ -90,7 +136,7 @@ export async function openFileBlobs(root: string): Promise<BlobStore> {
   /** Writes exactly `size` bytes. @returns the path of a synced temporary file */
   async function receive(
     size: number,
-    body: Bytes,
+    chunks: AsyncIterable<Uint8Array>,
     wrongSize: (got: string) => Error,
     /** Sees every chunk, and at the end may still refuse. */
     check?: { update(chunk: Uint8Array): void; end(): void },
@@ -99,11 +145,12 @@ export async function openFileBlobs(root: string): Promise<BlobStore> {
     let written = 0
     const handle = await open(path, 'wx')
     try {
-      for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
+      for await (const chunk of chunks) {
         written += chunk.length
         if (written > size) throw wrongSize(`more than ${size} bytes`)
         check?.update(chunk)
         await handle.writeFile(chunk)
+        countChunk(chunk.length)
       }
       if (written !== size) throw wrongSize(`${written} bytes`)
       check?.end()
@@ -123,10 +170,15 @@ export async function openFileBlobs(root: string): Promise<BlobStore> {
     await syncFolder(dirname(target))
   }
 
-  async function stage(upload: string, digest: Digest, size: number, body: Bytes): Promise<void> {
+  async function stage(
+    upload: string,
+    digest: Digest,
+    size: number,
+    chunks: AsyncIterable<Uint8Array>,
+  ): Promise<void> {
     const hash = createHash('sha256')
     const wrongSize = (got: string) => mismatch(digest, size, got)
-    const path = await receive(size, body, wrongSize, {
+    const path = await receive(size, chunks, wrongSize, {
       update: (chunk) => void hash.update(chunk),
       end() {
         const got = hash.digest('hex')
@@ -138,14 +190,14 @@ export async function openFileBlobs(root: string): Promise<BlobStore> {
 
   return {
     createHash: nodeHash,
-    stage,
+    stage: (upload, digest, size, body) => stage(upload, digest, size, iterate(body)),
     async getStaged(upload, digest, range) {
       const path = stagedPath(upload, digest)
       const size = await sizeOf(path)
       return size === null ? null : streamFile(path, range ?? { start: 0, end: size })
     },
     async putPart(upload, digest, number, size, body) {
-      const path = await receive(size, body, (got) => wrongPart(number, size, got))
+      const path = await receive(size, iterate(body), (got) => wrongPart(number, size, got))
       await place(path, join(partsFolder(upload, digest), String(number)))
     },
     async listParts(upload, digest) {
@@ -157,13 +209,10 @@ export async function openFileBlobs(root: string): Promise<BlobStore> {
     },
     async joinParts(upload, digest, size, count) {
       const folder = partsFolder(upload, digest)
-      const opens = Array.from({ length: count }, (_, i) => async () => {
-        const path = join(folder, String(i + 1))
-        return streamFile(path, { start: 0, end: (await stat(path)).size })
-      })
+      const paths = Array.from({ length: count }, (_, i) => join(folder, String(i + 1)))
       const clear = () => rm(folder, { recursive: true, force: true })
       try {
-        await stage(upload, digest, size, concatStreams(opens))
+        await stage(upload, digest, size, chunksOfFiles(paths))
       } catch (e) {
         if (isGraftError(e) && e.code === 'ERR_DIGEST_MISMATCH') await clear()
         throw e

@@ -27,6 +27,7 @@ import {
   wrongPart,
 } from '../stores/blob-store.ts'
 import { presignS3, type S3Address } from '../stores/presign-s3.ts'
+import { countChunk } from './collect-chunks.ts'
 import { nodeHash } from './node-hash.ts'
 
 /** All that of a body is in memory at once. S3 wants 5 MiB at least, R2 wants all parts but the last alike. */
@@ -201,7 +202,10 @@ export function createS3Blobs(bucket: string, config: S3ClientConfig): BlobStore
     if (body === null) throw new Error(`object ${key} is gone`)
     const hash = createHash('sha256')
     const right = body.pipeThrough(counted(size, (got) => mismatch(digest, size, got)))
-    for await (const chunk of right as unknown as AsyncIterable<Uint8Array>) hash.update(chunk)
+    for await (const chunk of right as unknown as AsyncIterable<Uint8Array>) {
+      hash.update(chunk)
+      countChunk(chunk.length)
+    }
     const got = hash.digest('hex')
     if (got !== hexOf(digest)) throw mismatch(digest, size, `sha256:${got}`)
   }

@@ -4,6 +4,45 @@ import type { ByteRange, Bytes } from './blob-store.ts'
 /** Bytes that are cheaper to read and drop than a new request. */
 const MAX_SKIP_BYTES = 256 * 1024
 
+/** Bytes of one read where the stream takes our memory. */
+const CHUNK_BYTES = 256 * 1024
+
+interface Reader {
+  /** A chunk, which holds until the next one is asked for; null at the end. */
+  read(): Promise<Uint8Array<ArrayBuffer> | null>
+  cancel(): Promise<void>
+}
+
+/** Through one piece of memory where the stream is a byte stream (files, R2); as the chunks come where it is not (S3). */
+function readerOf(stream: Bytes): Reader {
+  const byob = byobReader(stream)
+  if (byob === null) {
+    const reader = stream.getReader()
+    return {
+      read: async () => ((await reader.read()).value ?? null) as Uint8Array<ArrayBuffer> | null,
+      cancel: () => reader.cancel(),
+    }
+  }
+  let room = new ArrayBuffer(CHUNK_BYTES)
+  return {
+    async read() {
+      const { value, done } = await byob.read(new Uint8Array(room))
+      if (value) room = value.buffer as ArrayBuffer
+      return done || !value ? null : (value as Uint8Array<ArrayBuffer>)
+    },
+    cancel: () => byob.cancel(),
+  }
+}
+
+function byobReader(stream: Bytes): ReadableStreamBYOBReader | null {
+  try {
+    return stream.getReader({ mode: 'byob' })
+  } catch {
+    // Not a byte stream.
+    return null
+  }
+}
+
 /**
  * A stored blob by ranges, as verification reads it: mostly forwards, so one stream serves many reads and is opened anew
  * only to go back or far ahead. Holds one chunk of the stream.
@@ -12,7 +51,7 @@ export function blobSource(
   size: number,
   open: (range: ByteRange) => Promise<Bytes>,
 ): ByteSource & AsyncDisposable {
-  let reader: ReadableStreamDefaultReader<Uint8Array> | null = null
+  let reader: Reader | null = null
   let at = 0
   let held = new Uint8Array()
   let turn: Promise<unknown> = Promise.resolve()
@@ -28,9 +67,9 @@ export function blobSource(
   /** Up to `most` bytes at `at`; empty at the stream's end. */
   async function take(most: number): Promise<Uint8Array> {
     while (held.length === 0) {
-      const { value, done } = await reader!.read()
-      if (done) return held
-      held = value as Uint8Array<ArrayBuffer>
+      const value = await reader!.read()
+      if (value === null) return held
+      held = value
     }
     const some = held.subarray(0, most)
     held = held.subarray(some.length)
@@ -43,7 +82,7 @@ export function blobSource(
     const bytes = room?.subarray(0, length) ?? new Uint8Array(length)
     if (reader === null || begin < at || begin > at + MAX_SKIP_BYTES) {
       await close()
-      reader = (await open({ start: begin, end: size })).getReader()
+      reader = readerOf(await open({ start: begin, end: size }))
       at = begin
     }
     while (at < begin) if ((await take(begin - at)).length === 0) break

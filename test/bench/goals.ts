@@ -66,6 +66,8 @@ export const GOALS: readonly GoalRow[] = [
   row('nf4', 'speed_vs_q4', 'NF4 / 4-bit blocks', { least: 0.5 }),
   row('webgpu', 'ratio_16', '16 adapters in a batch of 16 / base, on a GPU', { least: 0.7 }),
   row('webgpu', 'kv_bytes_copied_per_step', 'bytes of KV between host and device', null),
+  row('publish', 'mb_s', '500 MB into the registry and out again, MB/s', null),
+  row('publish', 'server_rss_growth_mb', 'MB that its process grows by meanwhile', { most: 64 }),
   row('conformance', 'worst_alone', "largest error of a logit against the peers', one row", {
     most: 1e-4,
   }),

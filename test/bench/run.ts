@@ -11,6 +11,7 @@ import { merge } from './merge.ts'
 import { mixedMethods } from './mixed-methods.ts'
 import { nf4 } from './nf4.ts'
 import { preparePeers } from './prepare-peers.ts'
+import { publish } from './publish.ts'
 import { resolve } from './resolve.ts'
 import { switchSets } from './switch.ts'
 import { unused } from './unused.ts'
@@ -29,6 +30,7 @@ const BENCHES: Record<string, Bench> = {
   merge,
   'mixed-methods': mixedMethods,
   nf4,
+  publish,
   resolve,
   switch: switchSets,
   unused,
