@@ -10,6 +10,7 @@ export {
   type InferenceTimeouts,
 } from './client/inference-client.ts'
 export { createLedgerClient, type LedgerClient } from './client/ledger-client.ts'
+export { formatLock, type Lock, type LockedAdapter, parseLock } from './client/lock.ts'
 export type {
   ChatCompletion,
   ChatCompletionChunk,

@@ -179,8 +179,8 @@ async function batchOf(
   const { name } = about
   const at = nowIso(deps)
   const { kind, facts } = said(change)
-  const log = (event: Pick<PackageEvent, 'kind' | 'facts'>) =>
-    appendEvent(deps, { ...event, package: name, private: about.private })
+  const log = (event: Pick<PackageEvent, 'kind' | 'facts'>, guard?: SqlStatement) =>
+    appendEvent(deps, { ...event, package: name, private: about.private }, guard)
   const text = Object.values(facts).map((said) => ` ${said}`)
   const rows = [
     ...changeRows(change, at, digest),
@@ -195,7 +195,15 @@ async function batchOf(
     ...rows,
     ...moved,
     eventRow(deps, caller, 'tag.move', `${name} latest ${to.digest}`),
-    await log({ kind: 'tag.move', facts: { tag: 'latest', ...to } }),
+    await log(
+      { kind: 'tag.move', facts: { tag: 'latest', ...to } },
+      // Somebody may have moved it elsewhere meanwhile.
+      sql(
+        `EXISTS (SELECT 1 FROM tags WHERE package = ? AND tag = 'latest' AND version = ?)`,
+        name,
+        to.digest,
+      ),
+    ),
   ]
 }
 

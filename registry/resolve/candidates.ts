@@ -55,7 +55,7 @@ const candidateOf = (row: Row): Candidate => ({
 })
 
 /** A part of a WHERE clause and what it binds. */
-interface Clause {
+export interface Clause {
   text: string
   params: SqlValue[]
 }

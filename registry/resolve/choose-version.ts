@@ -7,6 +7,7 @@ import { withdrawn } from '../packages/states.ts'
 import { listTags } from '../packages/tags.ts'
 import {
   type Candidate,
+  type Clause,
   countAll,
   countIn,
   findByDigest,
@@ -97,19 +98,32 @@ async function chooseInRange(
 ): Promise<Choice> {
   const intervals = rangeIntervals(range)
   const fits = await fitting(deps, name, demands)
+  const newest = await newestOf(deps, name, intervals, fits)
+  if (newest === null) throw await unsatisfied(deps, name, range, intervals, demands)
   const fresh = { ...fits, text: `${fits.text} AND v.deprecated IS NULL` }
-  for (const wanted of [fresh, fits])
-    for (const [i, interval] of intervals.entries()) {
-      const version = await newestIn(deps, name, interval, wanted)
-      if (version === null) continue
-      const newer = intervals.slice(0, i)
-      const rest = { ...interval, from: keyAfter(new SemVer(version.version)) }
-      const over = [...newer, rest]
-      const skipped = await passedOver(deps, name, over, demands)
-      const all = skipped.length < MAX_REASONS ? skipped.length : await countOf(deps, name, over)
-      return { version, skipped, skippedMore: all - skipped.length }
-    }
-  throw await unsatisfied(deps, name, range, intervals, demands)
+  const better = newest.version.state.deprecated
+    ? await newestOf(deps, name, intervals, fresh)
+    : null
+  const { version, at } = better ?? newest
+  const rest = { ...intervals[at]!, from: keyAfter(new SemVer(version.version)) }
+  const over = [...intervals.slice(0, at), rest]
+  const skipped = await passedOver(deps, name, over, demands)
+  const all = skipped.length < MAX_REASONS ? skipped.length : await countOf(deps, name, over)
+  return { version, skipped, skippedMore: all - skipped.length }
+}
+
+/** The newest of all intervals, and which of them it lies in. */
+async function newestOf(
+  deps: RegistryDeps,
+  name: string,
+  intervals: readonly Interval[],
+  more: Clause,
+): Promise<{ version: Candidate; at: number } | null> {
+  for (const [at, interval] of intervals.entries()) {
+    const version = await newestIn(deps, name, interval, more)
+    if (version !== null) return { version, at }
+  }
+  return null
 }
 
 /** The index and `unfit` must agree: a version that was not chosen has a reason. */

@@ -325,6 +325,14 @@ it.each([
     'ERR_REQUEST_INVALID',
     /adapters\["@a\/b"\]\.version must be x\.y\.z/,
   ],
+  [
+    '{"lockVersion":1,"registries":{"@a":{"url":"https://a"}},"adapters":{"@a/../../b":{"wanted":"*","version":"1.0.0","digest":"DIGEST","base":{"name":"b","digest":"DIGEST"}}}}'.replaceAll(
+      'DIGEST',
+      `sha256:${'0'.repeat(64)}`,
+    ),
+    'ERR_REQUEST_INVALID',
+    /adapters must be by @scope\/name, got "@a\/\.\.\/\.\.\/b"/,
+  ],
 ])('refuses the lock %s by name', (text, code, message) => {
   const parse = () => parseLock(new TextEncoder().encode(text))
   expect(parse).toThrow(expect.objectContaining({ code }))
