@@ -30,6 +30,15 @@ export {
   type RegistryClient,
   type ResolveOptions,
 } from './client/registry-client.ts'
+export { type CheckpointPolicy, verifyCheckpoint } from './client/verify-checkpoint.ts'
+export {
+  type CheckedLog,
+  checkLog,
+  followLog,
+  type LogMemory,
+  type VerifiedLogProof,
+  verifyLogProof,
+} from './client/verify-log.ts'
 export { type VerifiedReceipt, verifyCharge, verifyReceipt } from './client/verify-receipt.ts'
 export { type VerifiedVersion, verifyVersion } from './client/verify-version.ts'
 export { type Digest, isDigest, parseDigest, sha256 } from './format/digest.ts'

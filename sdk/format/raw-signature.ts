@@ -51,7 +51,8 @@ export async function verifyBytes(
 /** SubjectPublicKeyInfo in PEM (RFC 7468), as other tools read and write public keys. */
 export async function publicKeyPem(jwk: JsonWebKey): Promise<string> {
   const key = await importPublicKey(jwk)
-  const der = new Uint8Array(await crypto.subtle.exportKey('spki', key))
+  // Workers' types do not tell the formats apart: only 'jwk' gives a JsonWebKey.
+  const der = new Uint8Array((await crypto.subtle.exportKey('spki', key)) as ArrayBuffer)
   const lines = encodeBase64(der).match(/.{1,64}/g) ?? []
   return `-----BEGIN PUBLIC KEY-----\n${lines.join('\n')}\n-----END PUBLIC KEY-----\n`
 }

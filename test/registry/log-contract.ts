@@ -236,6 +236,17 @@ export const logContract = (
       expect((await post(good)).body).toEqual({ accepted: 1 })
       expect(await text('/checkpoint')).toContain(`— ${WITNESS} `)
       await verifyLogProof(factsOf(open), await proof(), key, policy)
+      const both = { witnesses: [witness.vkey, (await makeWitness()).vkey] }
+      await verifyLogProof(factsOf(open), await proof(), key, { ...both, quorum: 1 })
+      // One witness named twice is still one.
+      const twice = { witnesses: [witness.vkey, witness.vkey], quorum: 2 }
+      for (const strict of [both, twice])
+        await expect(
+          verifyLogProof(factsOf(open), await proof(), key, strict),
+        ).rejects.toMatchObject({
+          code: 'ERR_SIGNATURE_INVALID',
+          message: expect.stringMatching(/at least 2 of yours, got 1/),
+        })
 
       const head = parseCheckpoint(note.text)
       const split = formatCheckpoint({ ...head, root: naiveRoot([]) })
@@ -271,6 +282,37 @@ export const logContract = (
         new Set(tags),
       )
       expect((await checkpoint()).root).toEqual(naiveRoot(await everything()))
+    })
+
+    it('logs whatever is said of a version afterwards, with its reason', async () => {
+      const gone = await adapter({ base: house.base, name: '@acme/gone', seed: 41 })
+      const request = await publishRequest(gone, house.key)
+      await publish(house.call, house.token, gone, request)
+      const before = (await checkpoint()).size
+      const change = async (method: string, what: string, json?: object) => {
+        const path = `/v1/packages/@acme/gone/versions/1.0.0/${what}`
+        const how = { token: house.token, ...(json ? { json } : {}) }
+        expect((await house.call(method, path, how)).status, what).toBe(200)
+      }
+      await change('PUT', 'deprecation', { message: 'use 2' })
+      await change('DELETE', 'deprecation')
+      await change('PUT', 'yank', { reason: 'wrong data' })
+      await change('DELETE', 'yank')
+      await change('PUT', 'tombstone', { reason: 'a key was inside' })
+      const said = (await feed(before)).entries.map(({ entry }) => JSON.parse(entry))
+      expect(said.map(({ kind }) => kind)).toEqual([
+        'version.deprecate',
+        'version.undeprecate',
+        'version.yank',
+        'version.unyank',
+        'version.tombstone',
+      ])
+      for (const { package: name, facts } of said)
+        expect([name, facts]).toEqual([
+          '@acme/gone',
+          expect.objectContaining({ version: '1.0.0', digest: gone.digest }),
+        ])
+      expect(Object.values(said.at(-1).facts)).toContain('a key was inside')
     })
 
     it('logs the end of a key, once', async () => {
