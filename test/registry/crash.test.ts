@@ -21,6 +21,8 @@ import {
   temporaryFolder,
 } from './fixtures.ts'
 
+/** Makes two or three parts of each of the tests' small blobs. */
+const PART_BYTES = 150
 const migrations = readMigrations(join(import.meta.dirname, '../../infra/migrations/registry'))
 
 /** Counts the steps that change a store, and fails one: before it happens, or after it did but before it was told. */
@@ -43,7 +45,7 @@ function faulty() {
   return { fault, wrap }
 }
 
-async function open() {
+async function open(limits = DEFAULT_LIMITS) {
   const folder = temporaryFolder()
   const catalogue = openSqliteCatalogue(join(folder.path, 'registry.sqlite'), migrations)
   const blobs = await openFileBlobs(join(folder.path, 'blobs'))
@@ -51,14 +53,21 @@ async function open() {
   const problems: unknown[] = []
   const deps: RegistryDeps = {
     catalogue: wrap<Catalogue>(catalogue, ['batch']),
-    blobs: wrap<BlobStore>(blobs, ['stage', 'promote', 'discard', 'delete']),
+    blobs: wrap<BlobStore>(blobs, [
+      'stage',
+      'putPart',
+      'joinParts',
+      'promote',
+      'discard',
+      'delete',
+    ]),
     issuer: await generateSigningKey(),
     issuerName: ISSUER,
     logKey: await generateSigningKey(),
     witnesses: [],
     clock: () => new Date(),
     setupCode: SETUP_CODE,
-    limits: DEFAULT_LIMITS,
+    limits,
     log: (record) => {
       if (record.error) problems.push(record.error)
     },
@@ -92,10 +101,11 @@ const visible = async (call: Call, name: string, digests: readonly string[]): Pr
 }
 
 describe('a power cut at any step of a publish', () => {
-  it.each([false, true])(
-    'leaves nothing to be seen or everything, and the client that tries again succeeds (after the step: %s)',
-    async (after) => {
-      const house = await open()
+  const cases = [false, true].flatMap((after) => [false, true].map((parts) => ({ after, parts })))
+  it.each(cases)(
+    'leaves nothing to be seen or everything, and the client that tries again succeeds (after the step: $after, in parts: $parts)',
+    async ({ after, parts }) => {
+      const house = await open(parts ? { ...DEFAULT_LIMITS, part: PART_BYTES } : DEFAULT_LIMITS)
       const { call, token, key, base, fault } = house
       fault.steps = 0
       const measure = await adapter({ base, name: '@acme/measure', withGoldens: true })
@@ -103,7 +113,9 @@ describe('a power cut at any step of a publish', () => {
       const steps = fault.steps
       // Upload row, two documents staged, request row, two blobs of two steps each, verifying,
       // four promotions, commit, discard, checkpoint.
-      expect(steps).toBe(16)
+      const sent = [...measure.files.values()].map(({ length }) => Math.ceil(length / PART_BYTES))
+      // In parts, a blob is these, then their join and its row.
+      expect(steps).toBe(16 + (parts ? sent.reduce((sum, count) => sum + count, 0) : 0))
       for (let at = 0; at < steps; at++) {
         const name = `@acme/cut-${at}-${after}`
         const what = await adapter({ base, name, seed: 1000 + at * 10, withGoldens: true })

@@ -21,6 +21,7 @@ import { writeSafetensors } from '@graft/sdk/format/safetensors.ts'
 import { goldensStatement, statementBytes } from '@graft/sdk/format/statements.ts'
 import type {
   BaseRecord,
+  MissingParts,
   PublishAnswer,
   PublishRequest,
   TokenAnswer,
@@ -258,7 +259,7 @@ export interface CallOptions {
 }
 export type Call = ReturnType<typeof httpClient>
 
-/** POST, PUT every missing blob, complete; the answer of the first step that failed, or of the last. */
+/** POST, PUT every missing blob or its parts, complete; the answer of the first step that failed, or of the last. */
 export async function publish(
   call: Call,
   token: string,
@@ -267,11 +268,32 @@ export async function publish(
 ): Promise<Answer> {
   const started = await call('POST', '/v1/publish', { token, json: request })
   if (started.status !== 200) return started
-  for (const { url, digest } of (started.body as PublishAnswer).missing) {
+  for (const { url, digest, parts } of (started.body as PublishAnswer).missing) {
+    if (parts) {
+      const failed = await sendParts(call, token, parts, what.files.get(digest)!)
+      if (failed) return failed
+      continue
+    }
     const sent = await call('PUT', url, { token, body: what.files.get(digest)! })
     if (sent.status !== 200) return sent
   }
   return call('POST', `/v1/publish/${started.body.id}/complete`, { token })
+}
+
+/** @returns the answer of the first part that failed, or null */
+async function sendParts(
+  call: Call,
+  token: string,
+  url: string,
+  bytes: Uint8Array,
+): Promise<Answer | null> {
+  const { partSize, missing } = (await call('GET', url, { token })).body as MissingParts
+  for (const { number, size, url: to } of missing) {
+    const begin = (number - 1) * partSize
+    const sent = await call('PUT', to, { token, body: bytes.slice(begin, begin + size) })
+    if (sent.status !== 200) return sent
+  }
+  return null
 }
 
 export interface House {
