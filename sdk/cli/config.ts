@@ -8,6 +8,8 @@ export interface StoredConfig {
   registry?: string
   edge?: string
   token?: string
+  /** How the token came: one from a browser is this machine's own and ends with `graft logout`. */
+  tokenFrom?: 'browser' | 'stdin'
 }
 
 /** Where `npm start` listens. */

@@ -19,7 +19,7 @@ export function requireToken({ config }: CliContext): string {
   if (config.token) return config.token
   throw new GraftError(
     'ERR_UNAUTHENTICATED',
-    'this needs a token: set GRAFT_TOKEN, or keep one with: graft login --token-stdin < token.txt',
+    'this needs a token: graft login, or set GRAFT_TOKEN',
   )
 }
 

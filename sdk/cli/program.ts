@@ -4,7 +4,9 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import {
   balanceCommand,
   createTokenCommand,
+  type LoginFlags,
   loginCommand,
+  logoutCommand,
   type TokenFlags,
   whoamiCommand,
 } from './commands/account.ts'
@@ -187,9 +189,14 @@ export function createProgram(
   program.command('whoami').description('whose token this is').action(run(whoamiCommand))
   program
     .command('login')
-    .description('keep a token and the servers in use')
-    .option('--token-stdin', 'read the token from stdin')
-    .action(run<[{ tokenStdin?: boolean }]>(loginCommand))
+    .description('sign in by a browser, here or elsewhere; keep the token and the servers in use')
+    .option('--scopes <list>', 'what the token shall allow (default: infer,read,publish)')
+    .option('--token-stdin', 'read a token from stdin instead')
+    .action(run<[LoginFlags]>(loginCommand))
+  program
+    .command('logout')
+    .description('revoke the kept token and forget it')
+    .action(run(logoutCommand))
   const keys = program.command('keys').description('signing keys')
   keys
     .command('generate')

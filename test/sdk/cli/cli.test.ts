@@ -51,12 +51,12 @@ afterAll(async () => {
   await house.close()
 })
 
-it('logs in from stdin only, tries the token, and keeps it readable by its owner alone', async () => {
+it('logs in from stdin, tries the token, and keeps it readable by its owner alone', async () => {
   const bad = await shell.graft(['login', '--token-stdin', '--json'], { stdin: 'nonsense' })
   expect([bad.exit, bad.json().error.code]).toEqual([4, 'ERR_UNAUTHENTICATED'])
   expect(existsSync(join(shell.folder, 'home/config.json'))).toBe(false)
-  const flag = await shell.graft(['login'])
-  expect([flag.exit, flag.stderr]).toEqual([2, expect.stringContaining('--token-stdin')])
+  const empty = await shell.graft(['login', '--token-stdin'])
+  expect([empty.exit, empty.stderr]).toEqual([2, expect.stringContaining('stdin must be a token')])
   const good = await shell.graft(['login', '--token-stdin', '--json'], { stdin: house.token })
   expect(good.json()).toMatchObject({ sub: 'user:ada', tenant: 'acme', registry: server.url })
   expect(statSync(join(shell.folder, 'home/config.json')).mode & 0o777).toBe(0o600)
