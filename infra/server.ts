@@ -18,7 +18,7 @@ const log = (event: Record<string, unknown>): void => {
 
 /** Opens both rooms; what was opened before a failure is closed again. */
 async function startServer(options: ServerOptions) {
-  const { stateDir, host, drainMs, issuerName, operatorTenant } = options
+  const { stateDir, host, drainMs, issuerName, operatorTenant, witnesses } = options
   const opened: (() => void | Promise<void>)[] = []
   // Last opened, first closed: the edge drains while the registry still answers.
   const close = async () => {
@@ -30,6 +30,7 @@ async function startServer(options: ServerOptions) {
     const registry = await createNodeRegistry({
       stateDir: join(stateDir, 'registry'),
       issuerName,
+      witnesses,
       setupCode: code,
     })
     opened.push(() => registry.close())

@@ -9,6 +9,8 @@ export interface ServerOptions {
   edgePort: number
   /** `iss` of the access tokens. */
   issuerName: string
+  /** C2SP verifier keys whose cosignatures the registry's log takes. */
+  witnesses: string[]
   /** Organisation whose administrators top up books. */
   operatorTenant: string
   /** Null: one is made and printed by the first start. */
@@ -26,7 +28,8 @@ export const USAGE = `node infra/server.ts, configured by the environment:
   GRAFT_HOST            address to listen on                       (default 127.0.0.1)
   GRAFT_EDGE_PORT       (default 8787)
   GRAFT_REGISTRY_PORT   (default 8788)
-  GRAFT_ISSUER          name in the tokens' iss                    (default graft)
+  GRAFT_ISSUER          name in the tokens' iss, and the log's origin (default graft)
+  GRAFT_WITNESSES       cosignature/v1 keys of the log's witnesses, separated by spaces
   GRAFT_OPERATOR        organisation that tops up books            (default operator)
   GRAFT_SETUP_CODE      one-time code of POST /v1/setup            (default: made and printed once)
   GRAFT_FLEET_KEY       private JWK shared with the runners, or
@@ -53,6 +56,7 @@ export function readOptions(env: NodeJS.ProcessEnv): ServerOptions {
     edgePort: whole('GRAFT_EDGE_PORT', 8787, 65_535),
     registryPort: whole('GRAFT_REGISTRY_PORT', 8788, 65_535),
     issuerName: text('GRAFT_ISSUER', 'graft'),
+    witnesses: text('GRAFT_WITNESSES', '').split(/\s+/).filter(Boolean),
     operatorTenant: text('GRAFT_OPERATOR', 'operator'),
     setupCode: env['GRAFT_SETUP_CODE'] || null,
     fleetKey: env['GRAFT_FLEET_KEY'] || null,

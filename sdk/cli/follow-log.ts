@@ -8,7 +8,7 @@ import {
 } from '@graft/sdk/client/verify-log.ts'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import { parseCheckpoint } from '@graft/sdk/format/tlog/checkpoint.ts'
-import { parseNote } from '@graft/sdk/format/tlog/signed-note.ts'
+import { parseNote, signatureOf } from '@graft/sdk/format/tlog/signed-note.ts'
 import { parseVerifierKey } from '@graft/sdk/format/tlog/verifier-key.ts'
 import type { VersionRecord } from '@graft/sdk/protocol/registry-api.ts'
 import type { CliContext } from './context.ts'
@@ -76,9 +76,10 @@ export async function provenInFolder(
   { log }: VersionRecord,
 ): Promise<VerifiedLogProof | null> {
   if (log === undefined) return null
-  const { origin } = parseCheckpoint(parseNote(log.checkpoint).text)
+  const note = parseNote(log.checkpoint)
+  // Two registries may carry one name: the key decides, not the origin.
   for (const { key } of Object.values(await readMemories(context)))
-    if ((await parseVerifierKey(key)).name === origin)
+    if (signatureOf(note, await parseVerifierKey(key)) !== null)
       return verifyLogProof(what, log, key, { maxAgeSeconds: null })
   return null
 }

@@ -75,6 +75,12 @@ describe('the server of one machine', () => {
     expect(third.stderr()).toContain('set GRAFT_EDGE_PORT to another port (ERR_PORT_TAKEN)')
   }, 120_000)
 
+  it('refuses a witness of its log that is no key', async () => {
+    const { ended, stderr } = await start({ GRAFT_WITNESSES: 'witness.example' })
+    expect((await ended)[0]).toBe(5)
+    expect(stderr()).toContain('ERR_KEY_UNKNOWN')
+  })
+
   it('refuses a setting it cannot read', async () => {
     const server = await start({ GRAFT_EDGE_PORT: 'high' })
     expect(await server.ended).toEqual([2, null])

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { DTYPES } from '@graft/sdk/format/dtypes.ts'
 import { ERRORS } from '@graft/sdk/format/errors.ts'
 import { MAX_SIGNATURES } from '@graft/sdk/format/jws.ts'
+import { KEY_EVENTS, PACKAGE_EVENTS } from '@graft/sdk/format/log-entry.ts'
 import {
   ADMISSION_PREDICATE,
   GOLDENS_PREDICATE,
@@ -35,6 +36,7 @@ describe('SPEC.md', () => {
       ...Object.values(REFERRER_TYPES),
       ...[MANIFEST_SCHEMA, GOLDENS_PREDICATE, ADMISSION_PREDICATE],
       ...[ADAPTER_ARTIFACT_TYPE, OMS_BUNDLE_TYPE, OMS_PREDICATE],
+      ...[...PACKAGE_EVENTS, ...KEY_EVENTS],
     ])
       expect(spec).toContain(name)
     for (const name of [...Object.keys(OPERATIONS), ...ACTIVATIONS])
