@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { Catalogue } from '../stores/catalogue.ts'
 
@@ -59,6 +59,22 @@ function migrate(db: DatabaseSync, migrations: readonly Migration[], file: strin
     })
 }
 
+/** Texts of SQL are fixed but for some that are put together of parts; beyond this many the oldest is prepared again. */
+const MAX_PREPARED = 256
+
+/** Prepares each text once: preparing is a quarter of what resolving takes. */
+function preparing(db: DatabaseSync): (sql: string) => StatementSync {
+  const known = new Map<string, StatementSync>()
+  return (sql) => {
+    const there = known.get(sql)
+    if (there) return there
+    const statement = db.prepare(sql)
+    if (known.size >= MAX_PREPARED) known.delete(known.keys().next().value!)
+    known.set(sql, statement)
+    return statement
+  }
+}
+
 /** The catalogue in one file; a commit that was answered survives a power cut (synchronous=FULL). */
 export function openSqliteCatalogue(
   file: string,
@@ -72,13 +88,14 @@ export function openSqliteCatalogue(
     db.close()
     throw e
   }
+  const prepared = preparing(db)
   return {
     async query<Row extends object>(sql: string, params: readonly (string | number | null)[] = []) {
-      return db.prepare(sql).all(...params) as Row[]
+      return prepared(sql).all(...params) as Row[]
     },
     async batch(statements) {
       return transaction(db, () =>
-        statements.map(({ sql, params }) => Number(db.prepare(sql).run(...params).changes)),
+        statements.map(({ sql, params }) => Number(prepared(sql).run(...params).changes)),
       )
     },
     close: () => db.close(),
