@@ -151,13 +151,14 @@ describe('an upload that is given up', () => {
   it('never becomes a version, also when it is given up while it is being completed', async () => {
     const folder = temporaryFolder()
     let between: (() => Promise<unknown>) | null = null
+    let promotions = 0
     const files = await openFileBlobs(join(folder.path, 'blobs'))
     const blobs: BlobStore = {
       ...files,
       async promote(upload, digest) {
         await files.promote(upload, digest)
-        await between?.()
-        between = null
+        // Manifest and weights: after the last of them only the commit is left.
+        if (between && ++promotions === 2) await between()
       },
     }
     const house = await openHouse({ limits, blobs })
@@ -216,6 +217,46 @@ describe('the sweeper', () => {
     expect(await files.head(second.what.digest)).toBeNull()
     for (const { files: all } of [kept, first.what])
       for (const digest of all.keys()) expect(await files.head(digest)).not.toBeNull()
+    await house.close()
+    folder.clean()
+  })
+
+  it('lets a publish build on a blob again only when its removal is over', async () => {
+    let now = Date.now()
+    const folder = temporaryFolder()
+    const files = await openFileBlobs(join(folder.path, 'blobs'))
+    let deleting: (() => Promise<unknown>) | null = null
+    const blobs: BlobStore = {
+      ...files,
+      async delete(digest) {
+        await deleting?.()
+        await files.delete(digest)
+      },
+    }
+    const house = await openHouse({ limits, blobs, clock: () => new Date(now) })
+    const { call, token, key, base } = house
+    const first = await adapter({ base, name: '@acme/first', seed: 70 })
+    const taken = await start(house, { name: '@acme/first', seed: 71 })
+    await publish(call, token, first, await publishRequest(first, key))
+    for (const { digest, parts } of taken.missing)
+      for (const part of (await partsOf(house, parts!)).missing)
+        await putPart(house, taken.what, digest, part)
+    await call('POST', `/v1/publish/${taken.id}/complete`, { token })
+    now += 2 * 86_400_000
+    // The same weights under a free version, published in the very moment in which the sweeper deletes them.
+    const renamed = await adapter({ base, name: '@acme/renamed', seed: 71 })
+    const request = await publishRequest(renamed, key)
+    const during: { code?: string; state?: string }[] = []
+    deleting = async () => {
+      deleting = null
+      const { body } = await publish(call, token, renamed, request)
+      during.push({ code: body.error?.code, state: body.state })
+    }
+    expect(await house.registry.sweep()).toBe(1)
+    const [weights] = [...renamed.files.keys()]
+    if (during[0]?.state === undefined) expect(during).toEqual([{ code: 'ERR_OVERLOADED' }])
+    expect((await publish(call, token, renamed, request)).body.state).toBe('published')
+    expect((await call('GET', `/v1/blobs/${weights}`)).body).toEqual(renamed.files.get(weights!))
     await house.close()
     folder.clean()
   })
