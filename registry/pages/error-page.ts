@@ -6,7 +6,7 @@ export const notFoundPage = (what: string): Page => ({
   title: 'Not found · Graft',
   main: html`<h1>Not found</h1>
     <p class="lead">${what}</p>
-    <p>It may not exist, or it is private. Look for it in the <a href="/search">list of adapters</a>.</p>`,
+    <p>Look for it in the <a href="/search">list of adapters</a>.</p>`,
 })
 
 /** @param requestId lets the operator find the request in the log */

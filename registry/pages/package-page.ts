@@ -74,10 +74,10 @@ const sections = (version: VersionDescription, proof: LogProof | null): Html => 
       ? ''
       : html`<section class="readme" aria-labelledby="readme"><h2 id="readme">Readme</h2>${raw(renderReadme(readme))}</section>`
   }
-  <section aria-labelledby="call"><h2 id="call">Call it</h2>${callSnippets(manifest.name, manifest.version)}</section>
-  <section aria-labelledby="operations"><h2 id="operations">Operations</h2>${operationsTable(manifest)}</section>
-  <section aria-labelledby="evaluation"><h2 id="evaluation">Evaluation</h2>${evaluationTable(version.attestations)}</section>
-  <section aria-labelledby="trust"><h2 id="trust">Trust</h2>${trustSection(version, proof)}</section>`
+  <section><h2 id="call">Call it</h2>${callSnippets(manifest.name, manifest.version)}</section>
+  <section><h2 id="operations">Operations</h2>${operationsTable(manifest)}</section>
+  <section><h2 id="evaluation">Evaluation</h2>${evaluationTable(version.attestations)}</section>
+  <section><h2 id="trust">Trust</h2>${trustSection(version, proof)}</section>`
 }
 
 function stateNote({ state = {} }: VersionEntry): Html | string {
@@ -93,8 +93,7 @@ function aside({ record, entry, version, alike }: PackageView): Html {
   const base = html`<div><dt>Base</dt><dd><a href="${basePath(entry.base.digest)}">${entry.base.name}</a></dd></div>`
   const digest = html`<div class="whole"><dt>Manifest digest</dt><dd><code>${entry.digest}</code></dd></div>`
   return html`<aside aria-label="Facts">
-    <h2>Install</h2>
-    <pre tabindex="0"><code>graft pull ${record.name}@${entry.version}</code></pre>
+    ${version ? html`<h2>Install</h2><pre tabindex="0"><code>graft pull ${record.name}@${entry.version}</code></pre>` : ''}
     <h2>Facts</h2>
     <dl class="facts">
       ${base}

@@ -26,12 +26,12 @@ a:hover { text-decoration-thickness: 2px }
 .bar > div { display: flex; flex-wrap: wrap; gap: .6rem 1.5rem; align-items: center; padding-block: .7rem }
 .brand { font-weight: 700; font-size: 1.15rem; color: var(--ink); text-decoration: none; display: flex; gap: .45rem; align-items: center }
 .brand svg { width: 1.5rem; height: 1.5rem; fill: none; stroke: var(--accent); stroke-width: 2.2; stroke-linecap: round }
-.bar form { flex: 1 1 18rem; max-width: 34rem }
+.bar form { flex: 1 1 18rem; max-width: 34rem; min-width: 0 }
 .bar nav { display: flex; gap: 1.1rem; margin-inline-start: auto }
 .bar nav a { color: var(--ink); text-decoration: none }
 .bar nav a:hover { text-decoration: underline }
 .find { display: flex }
-.find input { flex: 1; min-width: 0; border-start-end-radius: 0; border-end-end-radius: 0; border-inline-end: 0 }
+.find input { flex: 1; width: 0; min-width: 0; border-start-end-radius: 0; border-end-end-radius: 0; border-inline-end: 0 }
 .find button { border-start-start-radius: 0; border-end-start-radius: 0 }
 input, select, button { font: inherit; color: inherit; background: var(--ground); border: 1px solid var(--muted); border-radius: 6px; padding: .38rem .7rem; min-height: 2.5rem; max-width: 100% }
 button { background: var(--accent); border-color: var(--accent); color: var(--ground); font-weight: 600; cursor: pointer }
@@ -78,12 +78,14 @@ tbody th { color: var(--ink); font-size: .93rem }
 .nowrap { white-space: nowrap }
 .sites { min-width: 14rem }
 .says { min-width: 11rem }
+.of { min-width: 7rem; max-width: 16rem; overflow-wrap: anywhere }
 .readme { border: 1px solid var(--line); border-radius: 10px; background: var(--raised); padding: 1.1rem 1.5rem 1rem; overflow: hidden }
 .readme > h2 { color: var(--muted); font-size: .95rem; font-weight: 600; border-bottom: 1px solid var(--line); padding-bottom: .5rem }
 .readme h3 { font-size: 1.35rem } .readme h4 { font-size: 1.12rem; margin: 1.3rem 0 .4rem }
 .readme pre { background: var(--ground) }
 .readme blockquote { border-inline-start: 3px solid var(--line); margin: .8rem 0; padding-inline-start: 1rem; color: var(--muted) }
 .readme table { width: auto }
+.readme th, .readme td { min-width: 4.5rem; max-width: 40rem; overflow-wrap: anywhere }
 .readme .task { list-style: none; margin-inline-start: -1.2em }
 .readme hr { border: 0; border-top: 1px solid var(--line) }
 details { border: 1px solid var(--line); border-radius: 8px; margin: .5rem 0; background: var(--raised) }

@@ -29,7 +29,7 @@ export const versionsTable = (
           .map((tag) => html` <span class="pill">${tag}</span>`)}
         ${statePill(row)}</th>
       <td class="nowrap">${dateTime(row.publishedAt)}</td>
-      <td><a href="${basePath(row.base.digest)}">${row.base.name}</a></td>
+      <td class="of"><a href="${basePath(row.base.digest)}">${row.base.name}</a></td>
       <td>${row.family}</td>
       <td class="num">${sizeText(row.size)}</td>
       <td><code title="${row.digest}">${shortDigest(row.digest)}</code></td>

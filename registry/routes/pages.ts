@@ -182,8 +182,11 @@ const findProof = (deps: RegistryDeps, digest: Digest): Promise<LogProof | null>
 /** What went wrong, as a page; what is this server's own fault says no more than that. */
 function failurePage(c: RegistryContext, e: unknown): Promise<Response> {
   const { status, body } = errorResponse(e, c.get('requestId'))
-  const { message } = body.error
-  if (status === 404) return pageResponse(c, notFoundPage(message), 404)
+  const { code, message } = body.error
+  // The API's words speak of a token, which pages never take.
+  const what =
+    code === 'ERR_PACKAGE_UNKNOWN' ? 'There is no such package, or it is private.' : message
+  if (status === 404) return pageResponse(c, notFoundPage(what), 404)
   const title = status < 500 ? 'This cannot be shown' : 'Something went wrong'
   return pageResponse(c, errorPage(title, message, c.get('requestId')), status < 500 ? 400 : 500)
 }

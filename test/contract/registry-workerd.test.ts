@@ -36,6 +36,12 @@ describe('the registry in workerd', () => {
     const blob = await call('GET', `/v1/blobs/${digest}`, { headers: { range: 'bytes=8-99' } })
     expect(blob.status).toBe(206)
     expect(blob.body).toEqual(bytes.subarray(8, 100))
+    const page = await call('GET', '/@acme/sql')
+    expect(page.headers.get('content-security-policy')).toContain("default-src 'none'")
+    expect(new TextDecoder().decode(page.body)).toContain(`<code>${sql.digest}</code>`)
+    expect((await call('GET', '/search?q=tables&sort=name')).status).toBe(200)
+    const found = new TextDecoder().decode((await call('GET', `/bases/${base.digest}`)).body)
+    expect(found).toContain('href="/@acme/sql"')
     const taken = await adapter({ base, seed: 99 })
     expect(
       (await publish(call, token, taken, await publishRequest(taken, key))).body.error,

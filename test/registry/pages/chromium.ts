@@ -18,6 +18,8 @@ export interface Look {
   dark: boolean
   /** @default false */
   print?: boolean
+  /** Lets a tool of the test run in the page. @default false */
+  scripts?: boolean
 }
 
 export interface BrowserPage {
@@ -44,7 +46,7 @@ interface Message {
   error?: { message: string }
 }
 
-/** A headless browser of its own, spoken to by the Chrome DevTools Protocol. JavaScript of pages is off. */
+/** A headless browser of its own, spoken to by the Chrome DevTools Protocol. JavaScript of pages is off unless asked for. */
 export async function openChromium() {
   const profile = mkdtempSync(join(tmpdir(), 'graft-chromium-'))
   const child = spawn(
@@ -103,7 +105,7 @@ export async function openChromium() {
     }
     listeners.add(listener)
     for (const domain of ['Page', 'Network', 'Log', 'Runtime']) await call(`${domain}.enable`)
-    await call('Emulation.setScriptExecutionDisabled', { value: true })
+    await call('Emulation.setScriptExecutionDisabled', { value: !look.scripts })
     await call('Emulation.setDeviceMetricsOverride', {
       width: look.width,
       height: look.height,
