@@ -6,6 +6,7 @@ import { checkLog, type LogMemory } from '@graft/sdk/client/verify-log.ts'
 import { generateSigningKey, importSigningKey } from '@graft/sdk/format/jws.ts'
 import { cosignNote, signNote } from '@graft/sdk/format/tlog/note-signatures.ts'
 import { formatNote, parseNote } from '@graft/sdk/format/tlog/signed-note.ts'
+import fc from 'fast-check'
 import { afterEach, expect, it } from 'vitest'
 import {
   type Adapter,
@@ -203,4 +204,32 @@ it('does not start with a name that no note can carry, or a witness that is none
       code,
     })
   folder.clean()
+})
+
+it('answers hostile input to the log with a refusal, never with a failure of its own', async () => {
+  const { call, first } = await open()
+  const scrap = fc.constantFrom(
+    ...['tile/', '0/', 'x000/', '000', '.p/', '1', '256', 'entries/', '-1', '%2e%2e/', '%00', '🦀'],
+    ...[
+      '?from=',
+      '?limit=',
+      '9'.repeat(20),
+      first.digest,
+      'log',
+      '/',
+      '\u2014 a AAAAAAAA\n',
+      '\n\n',
+    ],
+  )
+  const text = fc.array(scrap, { maxLength: 8 }).map((parts) => parts.join(''))
+  await fc.assert(
+    fc.asyncProperty(text, fc.oneof(text, fc.string()), async (path, body) => {
+      for (const at of ['/tile/', '/v1/log/', '/v1/log/entries', '/v1/manifests/'])
+        expect((await call('GET', encodeURI(at + path))).status, at + path).toBeLessThan(500)
+      const sent = new TextEncoder().encode(body)
+      const answer = await call('POST', '/v1/log/cosignatures', { body: sent })
+      expect(answer.status, body).toBe(422)
+    }),
+    { numRuns: 400 },
+  )
 })
