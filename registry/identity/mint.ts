@@ -40,13 +40,14 @@ export async function mintToken(
   const expiresAt = new Date(exp * 1000).toISOString()
   const token = await signJwt(claims, JWS_TYPES.accessToken, deps.issuer)
   const row = sql(
-    `INSERT INTO tokens (jti, org, user, name, scopes, created_at, expires_at)
-     VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO tokens (jti, org, user, name, scopes, kind, created_at, expires_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
     jti,
     grant.org,
     grant.user,
     grant.name,
     JSON.stringify(grant.scopes),
+    grant.kind,
     nowIso(deps),
     expiresAt,
   )

@@ -9,7 +9,8 @@ import { type Caller, requireScope, requireTenant } from './caller.ts'
 import { MAX_TOKEN_SECONDS, mintToken } from './mint.ts'
 import { within } from './roles.ts'
 
-const REVOKE = 'UPDATE tokens SET revoked_at = ? WHERE jti = ? AND revoked_at IS NULL'
+/** Takes the time and the jti. */
+export const REVOKE = 'UPDATE tokens SET revoked_at = ? WHERE jti = ? AND revoked_at IS NULL'
 
 /** One's own tokens, or any of the organisation with the scope admin; again is the same as once. @throws ERR_NAME_UNKNOWN */
 export async function revokeToken(deps: RegistryDeps, caller: Caller, jti: string): Promise<void> {

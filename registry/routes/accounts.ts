@@ -3,7 +3,7 @@ import { SCOPES } from '@graft/sdk/protocol/tokens.ts'
 import { Hono } from 'hono'
 import * as z from 'zod'
 import type { RegistryDeps } from '../deps.ts'
-import { readJson } from '../http/body.ts'
+import { checked, readJson, readQuery } from '../http/body.ts'
 import type { RegistryEnv } from '../http/context.ts'
 import { createOrg, createToken, createUser, setUp } from '../identity/accounts.ts'
 import { authenticate } from '../identity/authenticate.ts'
@@ -11,6 +11,7 @@ import { MAX_TOKEN_SECONDS } from '../identity/mint.ts'
 import { nameSchema } from '../identity/names.ts'
 import { revokeAllTokens, revokeToken, setMember } from '../identity/revoke.ts'
 import { ROLES } from '../identity/roles.ts'
+import { listTokens, rotateToken } from '../identity/tokens.ts'
 import { deviceRoutes } from './device.ts'
 import { oauthRoutes } from './oauth.ts'
 
@@ -24,6 +25,11 @@ const tokenSchema = z.strictObject({
   scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
   expiresIn: z.number().int().min(1).max(MAX_TOKEN_SECONDS),
 })
+
+const pageLimit = z
+  .string()
+  .regex(/^[1-9]\d{0,2}$/, 'must be 1 to 999')
+  .transform(Number)
 
 /** Secrets in an answer are nobody's to keep. */
 const SECRET = { 'cache-control': 'no-store' }
@@ -69,6 +75,20 @@ export const accountRoutes = (deps: RegistryDeps) =>
       const request = await readJson(c, tokenSchema, deps.limits.json)
       const scopes = [...new Set(request.scopes)]
       return c.json(await createToken(deps, caller, { ...request, scopes }), 200, SECRET)
+    })
+    .get('/v1/tokens', async (c) => {
+      const caller = await authenticate(deps, c)
+      const { after, limit } = readQuery(c, ['after', 'limit'])
+      const count = checked(limit ?? '100', pageLimit, 'query: limit')
+      return c.json(
+        await listTokens(deps, caller, { after: after ?? null, limit: count }),
+        200,
+        SECRET,
+      )
+    })
+    .post('/v1/tokens/:jti/rotate', async (c) => {
+      const caller = await authenticate(deps, c)
+      return c.json(await rotateToken(deps, caller, c.req.param('jti')), 200, SECRET)
     })
     .delete('/v1/tokens/:jti', async (c) => {
       await revokeToken(deps, await authenticate(deps, c), c.req.param('jti'))

@@ -15,6 +15,7 @@ import type {
   Resolution,
   SetupRequest,
   TokenAnswer,
+  TokenPage,
   TokenRequest,
   UserRequest,
   VersionRecord,
@@ -184,6 +185,11 @@ export function createRegistryClient(options: ClientOptions) {
         idempotent: true,
       }),
     createToken: (request: TokenRequest) => post<TokenAnswer>('/v1/tokens', request, 'new token'),
+    /** Newest first. */
+    tokens: (after?: string) => get<TokenPage>(`/v1/tokens${query({ after })}`, 'tokens'),
+    /** A new token like this one, which dies. */
+    rotateToken: (jti: string) =>
+      post<TokenAnswer>(path`/v1/tokens/${jti}/rotate`, {}, `renew token ${jti}`),
     revokeToken: (jti: string) =>
       http.json<object>({
         method: 'DELETE',

@@ -15,6 +15,8 @@ import type { Scope } from './tokens.ts'
  *   POST /v1/orgs                                     auth: OrgRequest -> Org          (caller becomes owner)
  *   POST /v1/orgs/:org/members                        auth admin: MemberRequest -> {}
  *   POST /v1/tokens                                   auth: TokenRequest -> TokenAnswer (never more than the caller has)
+ *   GET  /v1/tokens?after=&limit=                     auth -> TokenPage                (one's own; with admin everybody's)
+ *   POST /v1/tokens/:jti/rotate                       auth: -> TokenAnswer             (one's own; the old one dies)
  *   DELETE /v1/tokens/:jti                            auth: -> {}
  *   DELETE /v1/orgs/:org/tokens                       auth admin: -> TokenAnswer       (all die by a raised epoch; a new one)
  *   GET  /v1/revocations                              -> Revocations                   (ETag; polled by the edge)
@@ -43,6 +45,8 @@ import type { Scope } from './tokens.ts'
  *   GET  /v1/manifests/:digest                        auth or capability -> VersionRecord (immutable)
  *   GET  /v1/blobs/:digest                            auth or capability -> bytes (immutable; Range)
  *   POST /v1/capabilities                             auth infer: { manifest } -> { token, expiresAt }
+ *   POST /oauth/device_authorization, /oauth/token    RFC 8628 forms and answers: client graft-cli signs a person in
+ *   GET  /device, /account/sign-in                    pages where a person decides on that
  *   GET  /checkpoint, /tile/..., /v1/log/...          the transparency log: log.ts
  *   GET  /, GET /:scope/:name                         pages for browsers: public packages
  *
@@ -82,6 +86,26 @@ export interface TokenAnswer {
   token: string
   jti: string
   expiresAt: string
+}
+/** A token as it is listed: all but the token. */
+export interface TokenRecord {
+  jti: string
+  name: string
+  /** In whose name it acts. */
+  user: string
+  scopes: Scope[]
+  createdAt: string
+  expiresAt: string
+  /** To the minute, as the registry saw it; null when it never did. Calls at the edge are not seen. */
+  lastUsedAt: string | null
+  /** Absent while it lives. */
+  revokedAt?: string
+}
+export interface TokenPage {
+  /** Newest first; expired ones are not listed. */
+  tokens: TokenRecord[]
+  /** What to ask `after` for the next page; absent on the last. */
+  next?: string
 }
 export interface WhoAmI {
   sub: string
