@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import { createNodeEdge } from '@graft/edge/node/create-node-edge.ts'
 import { createNodeRegistry } from '@graft/registry/node/create-node-registry.ts'
+import { createS3Blobs } from '@graft/registry/node/s3-blobs.ts'
 import { EXIT, isGraftError } from '@graft/sdk/format/errors.ts'
 import { listen } from './listen.ts'
 import { readOptions, type ServerOptions, USAGE } from './server/options.ts'
@@ -16,6 +17,16 @@ const log = (event: Record<string, unknown>): void => {
   )
 }
 
+/** Null where blobs are files in the state; credentials come from where AWS's own tools look for them. */
+function openBucket({ s3 }: ServerOptions): ReturnType<typeof createS3Blobs> | null {
+  if (s3 === null) return null
+  const { bucket, endpoint, region } = s3
+  return createS3Blobs(bucket, {
+    region,
+    ...(endpoint === null ? {} : { endpoint, forcePathStyle: true }),
+  })
+}
+
 /** Opens both rooms; what was opened before a failure is closed again. */
 async function startServer(options: ServerOptions) {
   const { stateDir, host, drainMs, issuerName, operatorTenant, witnesses } = options
@@ -27,7 +38,10 @@ async function startServer(options: ServerOptions) {
   try {
     const fleetKey = await openFleetKey(options)
     const { code, made } = await openSetupCode(options)
+    const blobs = openBucket(options)
+    if (blobs) opened.push(async () => blobs[Symbol.asyncDispose]())
     const registry = await createNodeRegistry({
+      ...(blobs ? { blobs } : {}),
       stateDir: join(stateDir, 'registry'),
       issuerName,
       witnesses,

@@ -9,6 +9,8 @@ export interface ServerOptions {
   edgePort: number
   /** `iss` of the access tokens. */
   issuerName: string
+  /** Where blobs lie instead of in the state's folder; null: there. */
+  s3: { bucket: string; endpoint: string | null; region: string } | null
   /** C2SP verifier keys whose cosignatures the registry's log takes. */
   witnesses: string[]
   /** Organisation whose administrators top up books. */
@@ -29,6 +31,10 @@ export const USAGE = `node infra/server.ts, configured by the environment:
   GRAFT_EDGE_PORT       (default 8787)
   GRAFT_REGISTRY_PORT   (default 8788)
   GRAFT_ISSUER          name in the tokens' iss, and the log's origin (default graft)
+  GRAFT_S3_BUCKET       bucket for the blobs, with the usual AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; clients send
+                        large files straight to it                 (default: files in the state)
+  GRAFT_S3_ENDPOINT     of an S3 server that is not Amazon's, as clients reach it; buckets are in its path
+  GRAFT_S3_REGION       (default us-east-1; R2: auto)
   GRAFT_WITNESSES       cosignature/v1 keys of the log's witnesses, separated by spaces
   GRAFT_OPERATOR        organisation that tops up books            (default operator)
   GRAFT_SETUP_CODE      one-time code of POST /v1/setup            (default: made and printed once)
@@ -56,6 +62,7 @@ export function readOptions(env: NodeJS.ProcessEnv): ServerOptions {
     edgePort: whole('GRAFT_EDGE_PORT', 8787, 65_535),
     registryPort: whole('GRAFT_REGISTRY_PORT', 8788, 65_535),
     issuerName: text('GRAFT_ISSUER', 'graft'),
+    s3: readS3(env),
     witnesses: text('GRAFT_WITNESSES', '').split(/\s+/).filter(Boolean),
     operatorTenant: text('GRAFT_OPERATOR', 'operator'),
     setupCode: env['GRAFT_SETUP_CODE'] || null,
@@ -63,4 +70,17 @@ export function readOptions(env: NodeJS.ProcessEnv): ServerOptions {
     fleetKeyFile: text('GRAFT_FLEET_KEY_FILE', join(stateDir, 'fleet-key.json')),
     drainMs: whole('GRAFT_DRAIN_SECONDS', 25, 3600) * 1000,
   }
+}
+
+/** @throws ERR_REQUEST_INVALID when something of S3 is set and the bucket is not */
+function readS3(env: NodeJS.ProcessEnv): ServerOptions['s3'] {
+  const bucket = env['GRAFT_S3_BUCKET']
+  const endpoint = env['GRAFT_S3_ENDPOINT'] || null
+  const region = env['GRAFT_S3_REGION']
+  if (bucket) return { bucket, endpoint, region: region || 'us-east-1' }
+  if (endpoint === null && !region) return null
+  throw new GraftError(
+    'ERR_REQUEST_INVALID',
+    `${expected('GRAFT_S3_BUCKET', "a bucket's name beside GRAFT_S3_ENDPOINT and GRAFT_S3_REGION", 'none')}; see node infra/server.ts --help`,
+  )
 }

@@ -1,3 +1,7 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { createNodeRegistry } from '@graft/registry/node/create-node-registry.ts'
 import { createS3Blobs } from '@graft/registry/node/s3-blobs.ts'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -32,6 +36,34 @@ if (!hasS3Server()) {
       const { hosts } = await publishInParts(registry.app)
       expect(hosts).toEqual([new URL(config.endpoint).host])
       await registry.close()
+      folder.clean()
+    })
+
+    it('is what infra/server.ts serves when GRAFT_S3_BUCKET names one', async () => {
+      const { bucket, config } = await opening
+      const folder = temporaryFolder()
+      const child = spawn(process.execPath, [join(import.meta.dirname, '../../infra/server.ts')], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        env: {
+          PATH: process.env['PATH'],
+          GRAFT_STATE: folder.path,
+          GRAFT_EDGE_PORT: '0',
+          GRAFT_REGISTRY_PORT: '0',
+          GRAFT_SETUP_CODE: SETUP_CODE,
+          GRAFT_S3_BUCKET: bucket,
+          GRAFT_S3_ENDPOINT: config.endpoint,
+          AWS_ACCESS_KEY_ID: config.credentials.accessKeyId,
+          AWS_SECRET_ACCESS_KEY: config.credentials.secretAccessKey,
+        },
+      })
+      const [line] = await once(createInterface(child.stdout), 'line')
+      const { registry } = JSON.parse(String(line)) as { registry: string }
+      const app = { request: (path: string, init?: RequestInit) => fetch(registry + path, init) }
+      const { hosts } = await publishInParts(app as never)
+      expect(hosts).toEqual([new URL(config.endpoint).host])
+      const ended = once(child, 'exit')
+      child.kill()
+      await ended
       folder.clean()
     })
   })

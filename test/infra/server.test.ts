@@ -87,5 +87,8 @@ describe('the server of one machine', () => {
     expect(server.stderr()).toContain(
       'GRAFT_EDGE_PORT must be a whole number up to 65535, got "high"',
     )
+    const bucketless = await start({ GRAFT_S3_ENDPOINT: 'https://s3.test' })
+    expect(await bucketless.ended).toEqual([2, null])
+    expect(bucketless.stderr()).toContain("GRAFT_S3_BUCKET must be a bucket's name")
   })
 })
