@@ -1,10 +1,13 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { renderReadme } from '@graft/registry/pages/readme.ts'
+import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { listen } from '../../edge/helpers/listen.ts'
 import { adapter, openHouse, publish, publishRequest, tinyBase } from '../fixtures.ts'
 import { audit } from './audit.ts'
 import { type Look, NO_CHROMIUM, openChromium } from './chromium.ts'
+import { hostileMarkdown } from './hostile-markdown.ts'
 import { adapterWithReadme, README } from './shelf-of-pages.ts'
 
 /** Folder for screenshots, to be looked at; none are kept without it. */
@@ -142,6 +145,29 @@ describe.skipIf(NO_CHROMIUM !== null)('in Chromium', () => {
     },
     120_000,
   )
+
+  it('its parser finds in 2,000 hostile READMEs no tag and no attribute but ours', async () => {
+    const texts = fc.sample(hostileMarkdown, { numRuns: 2000, seed: 1 }).map(renderReadme)
+    const page = await browser.open(`${server.url}/`, looks[0]![1])
+    const found = await page.evaluate<string[]>(`(() => {
+      const found = new Set()
+      for (const text of ${JSON.stringify(texts)})
+        for (const e of new DOMParser().parseFromString(text, 'text/html').body.querySelectorAll('*')) {
+          found.add(e.tagName.toLowerCase())
+          for (const { name, value } of e.attributes)
+            found.add(name === 'href' ? 'href ' + (value.startsWith('#') ? '#' : e.protocol) : name)
+        }
+      return [...found]
+    })()`)
+    const tags =
+      'a p li ul ol h3 h4 h5 h6 strong em del code pre blockquote br hr div table thead tbody tr th td'
+    const attributes = ['id', 'dir', 'rel', 'class', 'start', 'tabindex']
+    const links = ['href #', 'href http:', 'href https:', 'href mailto:']
+    const known = [...tags.split(' '), ...attributes, ...links]
+    expect(found.filter((name) => !known.includes(name))).toEqual([])
+    expect(found).toEqual(expect.arrayContaining(['href https:', 'code', 'start']))
+    await page.close()
+  })
 
   it('the first Tab shows the way past the header, and every stop is outlined', async () => {
     const page = await browser.open(`${server.url}/@acme/sql`, looks[0]![1])
