@@ -20,6 +20,7 @@ import { type PublishFlags, publishCommand } from './commands/publish.ts'
 import { type PullFlags, pullCommand } from './commands/pull.ts'
 import { resolveCommand } from './commands/resolve.ts'
 import { type RunFlags, runCommand } from './commands/run.ts'
+import { listTokensCommand, revokeTokenCommand, rotateTokenCommand } from './commands/tokens.ts'
 import { updateCommand } from './commands/update.ts'
 import { verifyCommand } from './commands/verify.ts'
 import {
@@ -221,6 +222,20 @@ export function createProgram(
     .option('--org <name>', "organisation (default: your token's)")
     .option('--expires-in <seconds>', 'lifetime', count, 90 * 86_400)
     .action(run<[TokenFlags]>(createTokenCommand))
+  tokens
+    .command('list')
+    .description("yours, or with the scope admin everybody's; when each was last used")
+    .action(run(listTokensCommand))
+  tokens
+    .command('revoke <id>')
+    .description('end a token, everywhere within ten seconds')
+    .action(run<[string]>(revokeTokenCommand))
+  tokens
+    .command('rotate <id>')
+    .description(
+      'a new token like it, printed once (or kept, if it is the kept one); the old one ends',
+    )
+    .action(run<[string]>(rotateTokenCommand))
   program
     .command('balance')
     .description('what is left and what was spent')

@@ -77,6 +77,26 @@ it('logs in by a browser, keeps the token 0600, and revokes it on logging out', 
   expect([nobody.exit, nobody.stderr]).toEqual([4, expect.stringContaining('graft login')])
 }, 90_000)
 
+it('lists tokens, rotates the kept one in its place, and revokes one', async () => {
+  await shell.graft(['login', '--token-stdin'], {
+    stdin: (await house.tokenWith(['read', 'infer'])).token,
+  })
+  const { tokens } = (await shell.graft(['tokens', 'list', '--json'])).json()
+  const kept = tokens.find((t: { name: string }) => t.name === 'test')
+  expect(kept).toMatchObject({
+    user: 'ada',
+    scopes: ['read', 'infer'],
+    lastUsedAt: expect.any(String),
+  })
+  const rotated = await shell.graft(['tokens', 'rotate', kept.jti, '--json'])
+  expect(rotated.json()).toEqual({ jti: expect.any(String), expiresAt: kept.expiresAt })
+  const table = (await shell.graft(['tokens', 'list'])).stdout
+  expect(table).toMatch(new RegExp(`${kept.jti}.*revoked`))
+  const gone = await shell.graft(['tokens', 'revoke', rotated.json().jti, '--json'])
+  expect(gone.json()).toEqual({ jti: rotated.json().jti, revoked: true })
+  expect((await shell.graft(['whoami'])).exit).toBe(4)
+}, 90_000)
+
 it('only forgets a token that it was given, since others may hold it too', async () => {
   await shell.graft(['login', '--token-stdin'], { stdin: house.token })
   expect((await shell.graft(['logout', '--json'])).json().revoked).toBe(false)
