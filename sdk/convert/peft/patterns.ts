@@ -1,7 +1,13 @@
 import type { ConfigReader } from '../config-keys.ts'
 import { suffixMatch } from './python-pattern.ts'
 
-/** rank_pattern and alpha_pattern: the first key that matches wins, else the config's own value. */
+/** A name that JSON.parse moves before the others, so that its place in the file is lost. */
+const LOSES_ORDER = /^(?:0|[1-9]\d*)$/
+
+/**
+ * rank_pattern and alpha_pattern: the first key that matches wins, else the config's own value.
+ * @throws ERR_CONFIG_INVALID where it cannot be told which key came first
+ */
 export function byPattern(
   config: ConfigReader,
   key: string,
@@ -9,6 +15,15 @@ export function byPattern(
 ): (path: string) => number {
   const patterns = config
     .numbers(key)
-    .map(([pattern, value]) => ({ pattern: suffixMatch(pattern), value }))
-  return (path) => patterns.find(({ pattern }) => pattern.test(path))?.value ?? fallback
+    .map(([name, value]) => ({ name, pattern: suffixMatch(name), value }))
+  return (path) => {
+    const matching = patterns.filter(({ pattern }) => pattern.test(path))
+    const [first] = matching
+    if (
+      matching.some(({ value }) => value !== first?.value) &&
+      matching.some(({ name }) => LOSES_ORDER.test(name))
+    )
+      config.fail(key, `of one value for ${path}, which ${matching.length} of its keys match`)
+    return first?.value ?? fallback
+  }
 }

@@ -14,7 +14,7 @@ const refuse = (pattern: string, why: string): never => {
 
 /** The subset in which Python's re and ECMAScript agree and that cannot backtrack without bound. */
 const TOKEN =
-  /\\[dDwWsSbB]|\\[^A-Za-z0-9]|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?[:=!]|[()|.^$]|(?:[*+?]|\{\d+(?:,\d*)?\})\??|[^\\[\](){}*+?|.^$]/y
+  /\\[dDwWsSbB]|\\[^A-Za-z0-9]|\[\^?\]?(?:\\[dDwWsS]|\\[^A-Za-z0-9]|[^\]\\])*\]|\(\?[:=!]|[()|.^$]|(?:[*+?]|\{\d+(?:,\d*)?\})\??|[^\\[\](){}*+?|.^$]/y
 
 /**
  * A Python regular expression as a JavaScript one; `whole` wraps it. A repeated group that holds a
@@ -27,10 +27,13 @@ export function compilePythonPattern(pattern: string, whole: (body: string) => s
   const ambiguous: boolean[] = [false]
   let unbounded = 0
   let closed = false
+  let body = ''
   for (let at = 0; at < pattern.length; ) {
     TOKEN.lastIndex = at
     const token = TOKEN.exec(pattern)?.[0] ?? refuse(pattern, 'uses syntax that is not supported')
     at += token.length
+    // A bracket that opens a set is one of its members in Python; in ECMAScript it would close an empty set.
+    body += token.replace(/^\[(\^?)\]/, '[$1\\]')
     const isQuantifier = /^(?:[*+?]|\{\d)/.test(token)
     if (isQuantifier) {
       if (closed && token[0] !== '?') refuse(pattern, 'repeats a group that repeats or chooses')
@@ -49,7 +52,7 @@ export function compilePythonPattern(pattern: string, whole: (body: string) => s
     }
   }
   try {
-    return new RegExp(whole(pattern))
+    return new RegExp(whole(body))
   } catch {
     return refuse(pattern, 'uses syntax that is not supported')
   }

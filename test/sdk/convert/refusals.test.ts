@@ -1,4 +1,6 @@
+import { readConfig } from '@graft/convert/config-keys.ts'
 import { detectSource } from '@graft/convert/detect-source.ts'
+import { byPattern } from '@graft/convert/peft/patterns.ts'
 import { fullMatch, suffixMatch } from '@graft/convert/peft/python-pattern.ts'
 import { heldBytes } from '@graft/sdk/format/byte-source.ts'
 import { readSafetensors, type Tensor, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
@@ -363,6 +365,23 @@ describe('patterns', () => {
     expect(suffixMatch('^down_proj').test(path)).toBe(false)
   })
 
+  // re.match(r'(.*\.)?([]d]own_proj)$', path) and re.match(r'(.*\.)?([^]u]own_proj)$', path) of Python find both.
+  it('hold a bracket that opens a set as its member, as Python does', () => {
+    const path = 'model.layers.10.mlp.down_proj'
+    expect(suffixMatch('[]d]own_proj').test(path)).toBe(true)
+    expect(suffixMatch('[^]u]own_proj').test(path)).toBe(true)
+    expect(suffixMatch('[^]d]own_proj').test(path)).toBe(false)
+  })
+
+  it('of which several match are refused where JSON loses which key came first', () => {
+    const read = (alpha_pattern: Record<string, number>) =>
+      byPattern(readConfig({ alpha_pattern }, 'adapter_config.json'), 'alpha_pattern', 8)
+    expect(codeOf(() => read({ '.*': 5, '0': 3 })('to_out.0'))).toBe('ERR_CONFIG_INVALID')
+    expect(read({ '.*': 5, '0': 3 })('to_out.1')).toBe(5)
+    expect(read({ '.*': 3, '0': 3 })('to_out.0')).toBe(3)
+    expect(read({ '.*': 5, to_out: 3 })('to_out')).toBe(5)
+  })
+
   it.each([
     '(a+)+',
     '(a|b*)*',
@@ -376,6 +395,7 @@ describe('patterns', () => {
     'x*y*z*w*v*',
     '[',
     '(?<=a)b',
+    '[\\x61]',
   ])('of the form %s are refused: they mean another thing here, or take too long', (pattern) =>
     expect(codeOf(() => fullMatch(pattern))).toBe('ERR_METHOD_UNSUPPORTED'),
   )
