@@ -1,3 +1,5 @@
+import { sha256 } from '@graft/sdk/format/digest.ts'
+import { manifestDigest } from '@graft/sdk/format/parse-manifest.ts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { adapter, openHouse, publish, publishRequest } from './fixtures.ts'
 import { adapterWithReadme, README } from './pages/shelf-of-pages.ts'
@@ -125,6 +127,30 @@ describe('what pages tell', () => {
     expect(removed.text).not.toContain('Call it')
     expect((await page('/@acme/many/v/9.9.9')).status).toBe(404)
   })
+})
+
+it('a README is bounded where it is published, and bytes that are no text do no harm', async () => {
+  const { base, call, token, key } = house
+  const made = await adapter({ base, name: '@acme/booklet', seed: 12 })
+  const row = async (bytes: Uint8Array) => ({
+    ...{ path: 'README.md', size: bytes.length, sha256: await sha256(bytes) },
+    ...{ role: 'card' as const, mediaType: 'text/markdown' },
+  })
+  const withRow = async (bytes: Uint8Array) => {
+    const card = await row(bytes)
+    const manifest = { ...made.manifest, files: [...made.manifest.files, card] }
+    const files = new Map(made.files).set(card.sha256, bytes)
+    return { ...made, manifest, files, digest: await manifestDigest(manifest) }
+  }
+  const book = await withRow(new Uint8Array(128 * 1024 + 1).fill(97))
+  const refused = await publish(call, token, book, await publishRequest(book, key))
+  expect([refused.status, refused.body.error.message]).toEqual([
+    413,
+    expect.stringMatching(/card file sha256:\w+ must be at most 131072 bytes, got 131073/),
+  ])
+  await put(await withRow(Uint8Array.of(0x23, 0x20, 0xff, 0xfe, 0x00, 0x3c, 0x62, 0x3e)))
+  const { status, text } = await page('/@acme/booklet')
+  expect([status, text]).toEqual([200, expect.stringContaining('\uFFFD\uFFFD')])
 })
 
 describe('search', () => {
