@@ -77,6 +77,8 @@ describe('the Worker of all rooms in workerd', () => {
     const get = (path: string) => fetch(`${house.url}${path}`)
     expect((await get('/healthz')).status).toBe(200)
     expect(await (await get('/')).text()).toContain('@acme/sql')
+    for (const page of ['/search', '/bases', '/@acme', '/@acme/sql', '/icon.svg'])
+      expect((await get(page)).status, page).toBe(200)
     const keys = await (await get('/.well-known/jwks.json')).json()
     expect(keys).toMatchObject({ keys: [{ crv: 'Ed25519' }] })
     const unknown = await get('/v1/nothing')
