@@ -48,6 +48,7 @@ code, pre { font: .875em/1.5 ui-monospace, 'SF Mono', 'Cascadia Mono', 'DejaVu S
 code { overflow-wrap: anywhere }
 pre { background: var(--raised); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; margin: .6rem 0 }
 pre code { overflow-wrap: normal; font-size: 1em }
+aside pre { white-space: pre-wrap; overflow-wrap: anywhere }
 .tags { display: flex; flex-wrap: wrap; gap: .35rem; padding: 0; margin: .5rem 0; list-style: none }
 .pill { display: inline-block; font-size: .8rem; line-height: 1.5; padding: .06rem .55rem; border-radius: 99px; background: var(--accent-ground); color: var(--accent); text-decoration: none; overflow-wrap: anywhere }
 .pill.warn { background: var(--warn-ground); color: var(--warn) }
