@@ -71,16 +71,31 @@ function fileSource(path: string, size: number): ByteSource & { close(): Promise
   }
 }
 
-/** Tools save several adapters to folders side by side: the user meant one of them. */
-async function noFiles(folder: string): Promise<GraftError> {
-  const inside = await readdir(folder, { recursive: true })
-  const configs = inside.filter((name) => basename(name) === 'adapter_config.json')
-  const found = configs.map((name) => join(folder, dirname(name)))
+/** Folders with a config of an adapter, at most two levels below: a whole disk is not searched. */
+async function adaptersBelow(folder: string, levels = 2): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  const found: string[] = []
+  for (const { name } of entries.filter((entry) => entry.isDirectory())) {
+    const below = join(folder, name)
+    if (await readIfThere(join(below, 'adapter_config.json')).catch(() => null)) found.push(below)
+    else if (levels > 1) found.push(...(await adaptersBelow(below, levels - 1)))
+  }
+  return found.sort()
+}
+
+/** What stands beside adapters and is none: PEFT writes a README.md above those with a name of their own. */
+const BESIDE = /^(?!adapter_config\.json$).*\.(?:md|txt|json|log)$/i
+
+/** Tools save several adapters to folders side by side: the user meant one of them. @throws ERR_REQUEST_INVALID */
+async function refuseNoAdapter(folder: string, names: readonly string[]): Promise<void> {
+  if (!names.every((name) => BESIDE.test(name))) return
+  const found = await adaptersBelow(folder)
+  if (names.length > 0 && found.length === 0) return
   const way =
     found.length === 0
       ? 'give the folder or the file that a training tool saved'
       : `there is ${found.slice(0, 3).join(', ')}${found.length > 3 ? ', ...' : ''}: give one of them`
-  return new GraftError('ERR_REQUEST_INVALID', `${folder} holds no files; ${way}`)
+  throw new GraftError('ERR_REQUEST_INVALID', `${folder} holds no adapter; ${way}`)
 }
 
 /** Files of a folder or a file by itself, read by ranges while it is open. */
@@ -108,7 +123,7 @@ export async function openInput(path: string): Promise<OpenInput> {
         .map(({ name }) => name)
     : [basename(path)]
   const folder = entry.isDirectory() ? path : dirname(path)
-  if (names.length === 0) throw await noFiles(path)
+  if (entry.isDirectory()) await refuseNoAdapter(path, names)
   const sources = await Promise.all(
     names.sort().map(async (name) => {
       const file = join(folder, name)

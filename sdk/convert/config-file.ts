@@ -44,7 +44,10 @@ export async function detectByConfig(
   const head = heads.get(path)
   if (head === undefined && files.has(folder + weights.pickle))
     throw pickled(folder + weights.pickle)
-  if (head === undefined) throw unknown(`${path} is absent beside ${configPath}`)
+  if (head === undefined)
+    throw unknown(
+      `${path} is absent beside ${configPath}; give the folder that the tool saved, whole, or save the adapter again`,
+    )
   if (isPickle(head)) throw pickled(path)
   return { configPath, config, weightsPath: path }
 }

@@ -16,6 +16,7 @@ import { checkSites, refuseZeroEffect } from '@graft/sdk/format/verify-adapter.t
 import type { Compiled } from './compiled.ts'
 import { detectSource } from './detect-source.ts'
 import { EXPORTERS } from './formats.ts'
+import { convertPickle } from './pickle.ts'
 import type { ImportBase, SourceFiles, SourceFormat } from './source-format.ts'
 
 interface Options {
@@ -64,11 +65,14 @@ const HEADS =
   /(?:^|\/)(?:pytorch_model_head\.bin|model_head\.safetensors|adapter_fusion_config\.json)$/
 
 function refuseHeads(files: SourceFiles, used: ReadonlySet<string>): void {
-  const head = [...files.keys()].find((path) => HEADS.test(path) && !used.has(path))
+  // A pickled head may stay beside the safetensors that was made of it.
+  const read = (path: string) =>
+    used.has(path) || used.has(path.replace('pytorch_model_head.bin', 'model_head.safetensors'))
+  const head = [...files.keys()].find((path) => HEADS.test(path) && !read(path))
   if (head !== undefined)
     throw new GraftError(
       'ERR_METHOD_UNSUPPORTED',
-      `${head} holds weights that the adapter may need and that are not supported. When the head is the base's own, save with with_head=False or leave the file out`,
+      `${head} holds weights that the adapter may need and that are not supported. ${head.endsWith('.bin') ? `Convert it too: ${convertPickle(head)}. ` : ''}When the head is the base's own, save with with_head=False or leave the file out`,
     )
 }
 

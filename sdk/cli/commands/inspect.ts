@@ -121,7 +121,9 @@ function fitOf(compatibility: Compatibility | null, imported: boolean): Fact[] {
   if (compatibility === null) return []
   const { status, reasons } = compatibility
   const [first, ...rest] = reasons.map(({ what }) => what)
-  const same = imported ? 'every tensor has its place in it' : 'the very bytes it was made for'
+  const same = imported
+    ? 'every tensor has its place in it (its folder does not say which bytes it was trained on)'
+    : 'the very bytes it was made for'
   return [['fits', `${status}: ${first ?? same}`], ...rest.map((what): Fact => ['', what])]
 }
 

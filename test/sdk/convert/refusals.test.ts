@@ -2,6 +2,7 @@ import { readConfig } from '@graft/convert/config-keys.ts'
 import { detectSource } from '@graft/convert/detect-source.ts'
 import { byPattern } from '@graft/convert/peft/patterns.ts'
 import { fullMatch, suffixMatch } from '@graft/convert/peft/python-pattern.ts'
+import { pickled } from '@graft/convert/pickle.ts'
 import { heldBytes } from '@graft/sdk/format/byte-source.ts'
 import { readSafetensors, type Tensor, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
 import fc from 'fast-check'
@@ -352,6 +353,16 @@ describe('any config', () => {
       )
     },
   )
+})
+
+describe('a pickle', () => {
+  it('is told how to become safetensors, in a line that a shell reads as it stands', () => {
+    expect(pickled('pytorch_model_head.bin').message).toContain('"model_head.safetensors"')
+    expect(pickled('pytorch_adapter.bin').message).toContain('"adapter.safetensors"')
+    expect(pickled('adapter_model.bin').message).toContain('"adapter_model.safetensors"')
+    const hostile = pickled(`a'; touch owned; '.bin`).message
+    expect(hostile.slice(hostile.indexOf('python -c'))).not.toContain('owned')
+  })
 })
 
 describe('patterns', () => {
