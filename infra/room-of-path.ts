@@ -16,6 +16,7 @@ const REGISTRY_PATHS = [
   '/v1/whoami',
   '/v1/users',
   '/v1/orgs',
+  '/v1/invitations',
   '/v1/tokens',
   '/v1/revocations',
   '/v1/bases',

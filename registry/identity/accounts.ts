@@ -10,8 +10,9 @@ import { nowIso, type RegistryDeps } from '../deps.ts'
 import { eventRow } from '../packages/events.ts'
 import { first, type SqlStatement, sql } from '../stores/catalogue.ts'
 import { type Caller, requireScope } from './caller.ts'
+import { findRole, userExists } from './members.ts'
 import { MAX_TOKEN_SECONDS, mintToken } from './mint.ts'
-import { ROLE_SCOPES, type Role, within } from './roles.ts'
+import { type Role, scopesOf, within } from './roles.ts'
 
 const insertUser = (name: string, operator: boolean, at: string): SqlStatement =>
   sql('INSERT INTO users (name, operator, created_at) VALUES (?, ?, ?)', name, operator ? 1 : 0, at)
@@ -20,25 +21,12 @@ const insertOrg = (name: string, at: string): SqlStatement =>
 const insertMember = (org: string, user: string, role: Role, at: string): SqlStatement =>
   sql('INSERT INTO members (org, user, role, created_at) VALUES (?, ?, ?, ?)', org, user, role, at)
 
-export const userExists = async (deps: RegistryDeps, name: string): Promise<boolean> =>
-  (await first(deps.catalogue, 'SELECT name FROM users WHERE name = ?', name)) !== null
-
 export const findOrg = (deps: RegistryDeps, name: string) =>
   first<{ name: string; epoch: number; created_at: string }>(
     deps.catalogue,
     'SELECT name, epoch, created_at FROM orgs WHERE name = ?',
     name,
   )
-
-const roleIn = async (deps: RegistryDeps, org: string, user: string): Promise<Role | null> =>
-  (
-    await first<{ role: Role }>(
-      deps.catalogue,
-      'SELECT role FROM members WHERE org = ? AND user = ?',
-      org,
-      user,
-    )
-  )?.role ?? null
 
 /** A batch broken by a constraint may mean that somebody was faster: `explain` throws what that means, if so. */
 async function batchOr(
@@ -63,7 +51,7 @@ const ownToken = (deps: RegistryDeps, user: string, org: string, role: Role, epo
     org,
     epoch,
     name: 'first token',
-    scopes: [...ROLE_SCOPES[role]],
+    scopes: scopesOf(role),
     seconds: MAX_TOKEN_SECONDS,
     kind: 'user',
   })
@@ -120,7 +108,7 @@ export async function createUser(
   }
   await assertFree()
   const existing = await findOrg(deps, org)
-  if (existing && (await roleIn(deps, org, caller.user)) !== 'owner')
+  if (existing && (await findRole(deps, org, caller.user)) !== 'owner')
     throw taken('organisation', org)
   const role: Role = existing ? 'reader' : 'owner'
   const at = nowIso(deps)
@@ -171,7 +159,7 @@ export async function createToken(
   const admin = caller.scopes.includes('admin')
   const org = await findOrg(deps, orgName)
   const role =
-    org && (orgName === caller.tenant || admin) && (await roleIn(deps, orgName, caller.user))
+    org && (orgName === caller.tenant || admin) && (await findRole(deps, orgName, caller.user))
   if (!org || !role)
     throw forbidden(`the token acts in "${caller.tenant}" and cannot make tokens of "${orgName}"`)
   const allowed = within(caller.scopes, role)

@@ -61,7 +61,8 @@ export async function verifyAccess(deps: RegistryDeps, token: string): Promise<C
   const { sub, tenant, jti, exp, epoch } = claims
   const scopes = within(claims.scopes, row.role)
   await noteUse(deps, row, jti)
-  return { sub, user: row.user, tenant, scopes, jti, exp, epoch, operator: row.operator === 1 }
+  const { user, role } = row
+  return { sub, user, tenant, scopes, jti, exp, epoch, role, operator: row.operator === 1 }
 }
 
 /** Milliseconds: a use within them is the same use, so that reading does not become writing. */

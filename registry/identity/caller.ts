@@ -1,5 +1,6 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { Scope } from '@graft/sdk/protocol/tokens.ts'
+import type { Role } from './roles.ts'
 
 /** Who calls, with what the catalogue says of them now. */
 export interface Caller {
@@ -14,6 +15,8 @@ export interface Caller {
   exp: number
   /** The organisation's when the token was made. */
   epoch: number
+  /** Theirs in the tenant. */
+  role: Role
   /** May create users. */
   operator: boolean
 }

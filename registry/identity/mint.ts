@@ -8,6 +8,9 @@ import { type SqlStatement, sql } from '../stores/catalogue.ts'
 /** Seconds; the longest that any token lives. */
 export const MAX_TOKEN_SECONDS = 366 * 86_400
 
+/** Takes the time and the jti. */
+export const REVOKE = 'UPDATE tokens SET revoked_at = ? WHERE jti = ? AND revoked_at IS NULL'
+
 export interface Grant {
   user: string
   org: string

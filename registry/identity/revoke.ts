@@ -1,16 +1,11 @@
 import { GraftError } from '@graft/sdk/format/errors.ts'
-import type { MemberRequest, Revocations, TokenAnswer } from '@graft/sdk/protocol/registry-api.ts'
-import type { Scope } from '@graft/sdk/protocol/tokens.ts'
+import type { Revocations, TokenAnswer } from '@graft/sdk/protocol/registry-api.ts'
 import { nowIso, type RegistryDeps } from '../deps.ts'
 import { eventRow } from '../packages/events.ts'
 import { first, sql } from '../stores/catalogue.ts'
-import { findOrg, userExists } from './accounts.ts'
+import { findOrg } from './accounts.ts'
 import { type Caller, requireScope, requireTenant } from './caller.ts'
-import { MAX_TOKEN_SECONDS, mintToken } from './mint.ts'
-import { within } from './roles.ts'
-
-/** Takes the time and the jti. */
-export const REVOKE = 'UPDATE tokens SET revoked_at = ? WHERE jti = ? AND revoked_at IS NULL'
+import { MAX_TOKEN_SECONDS, mintToken, REVOKE } from './mint.ts'
 
 /** One's own tokens, or any of the organisation with the scope admin; again is the same as once. @throws ERR_NAME_UNKNOWN */
 export async function revokeToken(deps: RegistryDeps, caller: Caller, jti: string): Promise<void> {
@@ -56,46 +51,6 @@ export async function revokeAllTokens(
     eventRow(deps, caller, 'org.revoke', orgName),
   ])
   return answer
-}
-
-/** Adds a member or changes a role; tokens that the new role would not allow are revoked with it. */
-export async function setMember(
-  deps: RegistryDeps,
-  caller: Caller,
-  org: string,
-  { user, role }: MemberRequest,
-): Promise<void> {
-  requireTenant(caller, org)
-  requireScope(caller, 'admin')
-  if (!(await userExists(deps, user)))
-    throw new GraftError('ERR_NAME_UNKNOWN', `user "${user}" is not known here`)
-  const others = await deps.catalogue.query(
-    `SELECT user FROM members WHERE org = ? AND role = 'owner' AND user != ?`,
-    [org, user],
-  )
-  if (role !== 'owner' && others.length === 0)
-    throw new GraftError('ERR_FORBIDDEN', `${org} must keep an owner, and ${user} is the only one`)
-  const tokens = await deps.catalogue.query<{ jti: string; scopes: string }>(
-    'SELECT jti, scopes FROM tokens WHERE org = ? AND user = ? AND revoked_at IS NULL',
-    [org, user],
-  )
-  const exceeding = tokens.filter((token) => {
-    const scopes = JSON.parse(token.scopes) as Scope[]
-    return within(scopes, role).length < scopes.length
-  })
-  const at = nowIso(deps)
-  await deps.catalogue.batch([
-    sql(
-      `INSERT INTO members (org, user, role, created_at) VALUES (?, ?, ?, ?)
-       ON CONFLICT (org, user) DO UPDATE SET role = excluded.role`,
-      org,
-      user,
-      role,
-      at,
-    ),
-    ...exceeding.map((token) => sql(REVOKE, at, token.jti)),
-    eventRow(deps, caller, 'org.member', `${user} ${role}`),
-  ])
 }
 
 /** What whoever verifies tokens offline has to know. */

@@ -3,7 +3,7 @@ import { nowIso, type RegistryDeps } from '../deps.ts'
 import { eventRow } from '../packages/events.ts'
 import { first, sql } from '../stores/catalogue.ts'
 import type { Caller } from './caller.ts'
-import { ROLE_SCOPES, type Role, within } from './roles.ts'
+import { type Role, scopesOf, within } from './roles.ts'
 import { newSecret, secretHash } from './secrets.ts'
 
 /** Seconds that a browser stays signed in. */
@@ -110,12 +110,11 @@ async function callersOf(deps: RegistryDeps, session: SessionRow): Promise<Calle
     sub: `user:${session.user}`,
     user: session.user,
     tenant: row.org,
-    scopes: row.scopes
-      ? within(JSON.parse(row.scopes) as Scope[], row.role)
-      : [...ROLE_SCOPES[row.role]],
+    scopes: row.scopes ? within(JSON.parse(row.scopes) as Scope[], row.role) : scopesOf(row.role),
     jti: session.token ?? '',
     exp: Math.floor(Date.parse(row.expires_at ?? session.expires_at) / 1000),
     epoch: row.epoch,
+    role: row.role,
     operator: row.operator === 1,
   }))
 }

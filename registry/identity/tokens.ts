@@ -6,8 +6,7 @@ import { eventRow } from '../packages/events.ts'
 import { first, sql } from '../stores/catalogue.ts'
 import { findOrg } from './accounts.ts'
 import type { Caller } from './caller.ts'
-import { mintToken } from './mint.ts'
-import { REVOKE } from './revoke.ts'
+import { mintToken, REVOKE } from './mint.ts'
 
 interface TokenRow {
   jti: string

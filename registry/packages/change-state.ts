@@ -4,6 +4,7 @@ import type { PackageEvent } from '@graft/sdk/format/log-entry.ts'
 import type { VersionState, VersionStateAnswer } from '@graft/sdk/protocol/registry-api.ts'
 import { nowIso, type RegistryDeps } from '../deps.ts'
 import { type Caller, requireScope } from '../identity/caller.ts'
+import { mayTombstone } from '../identity/roles.ts'
 import { appendEvent } from '../log/append-event.ts'
 import { assertMayPublish, orgOf } from '../publish/checks.ts'
 import { fitting, newestIn } from '../resolve/candidates.ts'
@@ -47,7 +48,7 @@ async function assertMayChange(
     if (row === null) throw packageUnknown(name)
     return row
   }
-  if (orgOf(name) !== caller.tenant)
+  if (orgOf(name) !== caller.tenant || !mayTombstone(caller.role))
     throw new GraftError(
       'ERR_FORBIDDEN',
       `only an owner of @${orgOf(name)} or an operator of this registry may remove ${name}'s bytes`,

@@ -9,16 +9,15 @@ import { createOrg, createToken, createUser, setUp } from '../identity/accounts.
 import { authenticate } from '../identity/authenticate.ts'
 import { MAX_TOKEN_SECONDS } from '../identity/mint.ts'
 import { nameSchema } from '../identity/names.ts'
-import { revokeAllTokens, revokeToken, setMember } from '../identity/revoke.ts'
-import { ROLES } from '../identity/roles.ts'
+import { revokeAllTokens, revokeToken } from '../identity/revoke.ts'
 import { listTokens, rotateToken } from '../identity/tokens.ts'
 import { deviceRoutes } from './device.ts'
+import { memberRoutes } from './members.ts'
 import { oauthRoutes } from './oauth.ts'
 
 const setupSchema = z.strictObject({ code: z.string().max(256), user: nameSchema, org: nameSchema })
 const userSchema = z.strictObject({ user: nameSchema, org: nameSchema })
 const orgSchema = z.strictObject({ name: nameSchema })
-const memberSchema = z.strictObject({ user: nameSchema, role: z.enum(ROLES) })
 const tokenSchema = z.strictObject({
   org: nameSchema,
   name: z.string().min(1).max(100),
@@ -38,6 +37,7 @@ export const accountRoutes = (deps: RegistryDeps) =>
   new Hono<RegistryEnv>()
     .route('/', oauthRoutes(deps))
     .route('/', deviceRoutes(deps))
+    .route('/', memberRoutes(deps))
     .post('/v1/setup', async (c) => {
       const request = await readJson(c, setupSchema, deps.limits.json)
       return c.json(await setUp(deps, request), 200, SECRET)
@@ -59,12 +59,6 @@ export const accountRoutes = (deps: RegistryDeps) =>
       const caller = await authenticate(deps, c)
       const { name } = await readJson(c, orgSchema, deps.limits.json)
       return c.json(await createOrg(deps, caller, name))
-    })
-    .post('/v1/orgs/:org/members', async (c) => {
-      const caller = await authenticate(deps, c)
-      const request = await readJson(c, memberSchema, deps.limits.json)
-      await setMember(deps, caller, c.req.param('org'), request)
-      return c.json({})
     })
     .delete('/v1/orgs/:org/tokens', async (c) => {
       const caller = await authenticate(deps, c)

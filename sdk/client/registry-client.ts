@@ -7,6 +7,11 @@ import { formatAdapterReference, parseAdapterReference } from '../format/parse-r
 import { verifyAdapter } from '../format/verify-adapter.ts'
 import type {
   BaseRecord,
+  InvitationAnswer,
+  InvitationRequest,
+  JoinAnswer,
+  JoinRequest,
+  Member,
   MemberRequest,
   Org,
   PackageRecord,
@@ -184,6 +189,21 @@ export function createRegistryClient(options: ClientOptions) {
       post<object>(path`/v1/orgs/${org}/members`, member, `add member to ${org}`, {
         idempotent: true,
       }),
+    members: async (org: string): Promise<Member[]> =>
+      (await get<{ members: Member[] }>(path`/v1/orgs/${org}/members`, `members of ${org}`))
+        .members,
+    removeMember: (org: string, user: string) =>
+      http.json<object>({
+        method: 'DELETE',
+        path: path`/v1/orgs/${org}/members/${user}`,
+        what: `remove ${user} from ${org}`,
+      }),
+    /** The code in the answer makes whoever has it a member, once. */
+    invite: (org: string, request: InvitationRequest) =>
+      post<InvitationAnswer>(path`/v1/orgs/${org}/invitations`, request, `invite to ${org}`),
+    /** Joins by a code: with this client's token, or as a new user. */
+    join: (request: JoinRequest) =>
+      post<JoinAnswer>('/v1/invitations/accept', request, 'accept an invitation'),
     createToken: (request: TokenRequest) => post<TokenAnswer>('/v1/tokens', request, 'new token'),
     /** Newest first. */
     tokens: (after?: string) => get<TokenPage>(`/v1/tokens${query({ after })}`, 'tokens'),

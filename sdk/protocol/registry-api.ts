@@ -14,6 +14,12 @@ import type { Scope } from './tokens.ts'
  *   POST /v1/users                                    auth admin: UserRequest -> TokenAnswer (token of that user's org)
  *   POST /v1/orgs                                     auth: OrgRequest -> Org          (caller becomes owner)
  *   POST /v1/orgs/:org/members                        auth admin: MemberRequest -> {}
+ *   GET  /v1/orgs/:org/members                        auth read -> { members: Member[] }
+ *   DELETE /v1/orgs/:org/members/:user                auth admin (or one's own): -> {}  (their tokens there die)
+ *   POST /v1/orgs/:org/invitations                    auth admin: InvitationRequest -> InvitationAnswer
+ *   GET  /v1/orgs/:org/invitations                    auth admin -> { invitations: Invitation[] }
+ *   DELETE /v1/orgs/:org/invitations/:id              auth admin: -> {}
+ *   POST /v1/invitations/accept                       auth optional: JoinRequest -> JoinAnswer (once per code)
  *   POST /v1/tokens                                   auth: TokenRequest -> TokenAnswer (never more than the caller has)
  *   GET  /v1/tokens?after=&limit=                     auth -> TokenPage                (one's own; with admin everybody's)
  *   POST /v1/tokens/:jti/rotate                       auth: -> TokenAnswer             (one's own; the old one dies)
@@ -73,7 +79,44 @@ export interface Org {
 }
 export interface MemberRequest {
   user: string
-  role: 'owner' | 'publisher' | 'reader'
+  role: MemberRole
+}
+/** An admin runs the organisation but for money, owners, admins, and what cannot be undone. */
+export type MemberRole = 'owner' | 'admin' | 'publisher' | 'reader'
+export interface Member {
+  user: string
+  role: MemberRole
+  since: string
+}
+export interface InvitationRequest {
+  role: MemberRole
+  /** Seconds from now; at most 30 days. */
+  expiresIn: number
+}
+export interface Invitation {
+  id: string
+  role: MemberRole
+  createdBy: string
+  createdAt: string
+  expiresAt: string
+}
+export interface InvitationAnswer {
+  id: string
+  /** A secret, shown once: whoever has it can join, once. */
+  code: string
+  role: MemberRole
+  expiresAt: string
+}
+export interface JoinRequest {
+  code: string
+  /** The name of a new user; left out by one who sends a token of their own. */
+  user?: string
+}
+/** With a token of that person in that organisation. */
+export interface JoinAnswer extends TokenAnswer {
+  user: string
+  org: string
+  role: MemberRole
 }
 export interface TokenRequest {
   org: string
