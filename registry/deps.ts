@@ -63,6 +63,10 @@ export interface RegistryDeps {
   /** Lets the first administrator in, once; null closes that door. */
   setupCode: string | null
   limits: RegistryLimits
+  /** OpenID Connect issuers whose identity tokens are taken, as their tokens name them. @default none */
+  trustedIssuers?: readonly string[]
+  /** Asks those issuers for their keys. @default globalThis.fetch */
+  fetch?: typeof fetch
   /** Called once a request. @default none */
   log?: (record: LogRecord) => void
   /** Unguessable ids of tokens, uploads and requests. @default crypto.randomUUID */

@@ -6,6 +6,7 @@ import type { AccessClaims, CapabilityClaims } from '@graft/sdk/protocol/tokens.
 import type { RegistryDeps } from '../deps.ts'
 import type { RegistryContext } from '../http/context.ts'
 import { first, sql } from '../stores/catalogue.ts'
+import { assertBound } from './bound-token.ts'
 import type { Caller } from './caller.ts'
 import { type Role, within } from './roles.ts'
 
@@ -32,6 +33,7 @@ interface TokenRow {
   user: string
   revoked_at: string | null
   last_used_at: string | null
+  package: string | null
   epoch: number
   role: Role | null
   operator: number
@@ -48,7 +50,7 @@ export async function verifyAccess(deps: RegistryDeps, token: string): Promise<C
   if (claims.iss !== deps.issuerName) throw refused('the access token is of another issuer')
   const row = await first<TokenRow>(
     deps.catalogue,
-    `SELECT t.user, t.revoked_at, t.last_used_at, o.epoch, m.role, u.operator
+    `SELECT t.user, t.revoked_at, t.last_used_at, t.package, o.epoch, m.role, u.operator
        FROM tokens t JOIN orgs o ON o.name = t.org JOIN users u ON u.name = t.user
        LEFT JOIN members m ON m.org = t.org AND m.user = t.user
       WHERE t.jti = ? AND t.org = ?`,
@@ -62,7 +64,8 @@ export async function verifyAccess(deps: RegistryDeps, token: string): Promise<C
   const scopes = within(claims.scopes, row.role)
   await noteUse(deps, row, jti)
   const { user, role } = row
-  return { sub, user, tenant, scopes, jti, exp, epoch, role, operator: row.operator === 1 }
+  const bound = { package: row.package, operator: row.operator === 1 }
+  return { sub, user, tenant, scopes, jti, exp, epoch, role, ...bound }
 }
 
 /** Milliseconds: a use within them is the same use, so that reading does not become writing. */
@@ -81,13 +84,16 @@ async function noteUse(deps: RegistryDeps, row: TokenRow, jti: string): Promise<
 export async function authenticate(deps: RegistryDeps, c: RegistryContext): Promise<Caller> {
   const token = bearerToken(c)
   if (token === null) throw refused('the request carries no access token')
-  return verifyAccess(deps, token)
+  const caller = await verifyAccess(deps, token)
+  if (caller.package !== null) await assertBound(deps, c, caller.package)
+  return caller
 }
 
 /** A token is optional, but one that is refused is never the same as none. */
 export async function authenticateReader(deps: RegistryDeps, c: RegistryContext): Promise<Reader> {
-  if (bearerToken(c) === null) return ANYBODY
-  const { tenant, scopes } = await authenticate(deps, c)
+  const token = bearerToken(c)
+  if (token === null) return ANYBODY
+  const { tenant, scopes } = await verifyAccess(deps, token)
   // A token made for calls alone may still resolve what it calls.
   const mayRead = scopes.includes('read') || scopes.includes('infer')
   return { tenant: mayRead ? tenant : null, only: null }

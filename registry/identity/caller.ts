@@ -17,6 +17,8 @@ export interface Caller {
   epoch: number
   /** Theirs in the tenant. */
   role: Role
+  /** The one package that the token is good for; null when it is not bound to one. */
+  package: string | null
   /** May create users. */
   operator: boolean
 }

@@ -178,5 +178,5 @@ export async function join(
 const INVITER = {
   sub: '',
   scopes: ['admin'] as Caller['scopes'],
-  ...{ jti: '', exp: 0, epoch: 0, operator: false },
+  ...{ jti: '', exp: 0, epoch: 0, package: null, operator: false },
 }

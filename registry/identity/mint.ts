@@ -20,6 +20,8 @@ export interface Grant {
   seconds: number
   /** A person's own token, or a program's. */
   kind: 'user' | 'token'
+  /** The one package that it is good for. @default not bound to one */
+  package?: string
 }
 
 /** A signed token and the row that makes it count; it is worth nothing until the row is committed. */
@@ -43,14 +45,15 @@ export async function mintToken(
   const expiresAt = new Date(exp * 1000).toISOString()
   const token = await signJwt(claims, JWS_TYPES.accessToken, deps.issuer)
   const row = sql(
-    `INSERT INTO tokens (jti, org, user, name, scopes, kind, created_at, expires_at)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO tokens (jti, org, user, name, scopes, kind, package, created_at, expires_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     jti,
     grant.org,
     grant.user,
     grant.name,
     JSON.stringify(grant.scopes),
     grant.kind,
+    grant.package ?? null,
     nowIso(deps),
     expiresAt,
   )

@@ -115,6 +115,7 @@ async function callersOf(deps: RegistryDeps, session: SessionRow): Promise<Calle
     exp: Math.floor(Date.parse(row.expires_at ?? session.expires_at) / 1000),
     epoch: row.epoch,
     role: row.role,
+    package: null,
     operator: row.operator === 1,
   }))
 }

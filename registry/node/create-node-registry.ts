@@ -20,7 +20,7 @@ import { openSqliteCatalogue, readMigrations } from './sqlite-catalogue.ts'
 const MIGRATIONS = fileURLToPath(new URL('../../infra/migrations/registry/', import.meta.url))
 
 export interface NodeRegistryOptions
-  extends Partial<Pick<RegistryDeps, 'blobs' | 'clock' | 'limits' | 'log' | 'randomId'>> {
+  extends Partial<Pick<RegistryDeps, 'blobs' | 'clock' | 'limits' | 'log' | 'randomId' | 'trustedIssuers'>> {
   /** Holds everything: registry.sqlite, blobs, the issuer's key. Made when absent. */
   stateDir: string
   issuerName: string
@@ -95,6 +95,7 @@ export async function createNodeRegistry(options: NodeRegistryOptions): Promise<
     clock: options.clock ?? (() => new Date()),
     limits: options.limits ?? DEFAULT_LIMITS,
     log: options.log ?? logDefects,
+    trustedIssuers: options.trustedIssuers ?? [],
     ...(options.randomId ? { randomId: options.randomId } : {}),
   }
   return {

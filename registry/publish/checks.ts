@@ -18,6 +18,11 @@ export const precedenceOf = (version: string): string => version.split('+', 1)[0
 /** @throws ERR_FORBIDDEN unless the caller may publish under this name */
 export function assertMayPublish(caller: Caller, name: string): void {
   requireScope(caller, 'publish')
+  if (caller.package !== null && caller.package !== name)
+    throw new GraftError(
+      'ERR_FORBIDDEN',
+      `the token publishes ${caller.package} alone, and not ${name}`,
+    )
   if (orgOf(name) === caller.tenant) return
   throw new GraftError(
     'ERR_FORBIDDEN',

@@ -14,6 +14,7 @@ import { listTokens, rotateToken } from '../identity/tokens.ts'
 import { deviceRoutes } from './device.ts'
 import { memberRoutes } from './members.ts'
 import { oauthRoutes } from './oauth.ts'
+import { trustedPublisherRoutes } from './trusted-publishers.ts'
 
 const setupSchema = z.strictObject({ code: z.string().max(256), user: nameSchema, org: nameSchema })
 const userSchema = z.strictObject({ user: nameSchema, org: nameSchema })
@@ -38,6 +39,7 @@ export const accountRoutes = (deps: RegistryDeps) =>
     .route('/', oauthRoutes(deps))
     .route('/', deviceRoutes(deps))
     .route('/', memberRoutes(deps))
+    .route('/', trustedPublisherRoutes(deps))
     .post('/v1/setup', async (c) => {
       const request = await readJson(c, setupSchema, deps.limits.json)
       return c.json(await setUp(deps, request), 200, SECRET)

@@ -19,6 +19,8 @@ export interface WorkersRegistryBindings {
   LOG_KEY: string
   /** C2SP verifier keys of witnesses, separated by white space. */
   WITNESSES?: string
+  /** OpenID Connect issuers whose identity tokens are taken, separated by white space. */
+  TRUSTED_ISSUERS?: string
   /** Secret; without it the registry cannot be set up. */
   SETUP_CODE?: string
   /**
@@ -61,6 +63,7 @@ export async function createWorkersRegistry(
     logKey,
     witnesses,
     setupCode: bindings.SETUP_CODE ?? null,
+    trustedIssuers: bindings.TRUSTED_ISSUERS?.split(/\s+/).filter(Boolean) ?? [],
     clock: options.clock ?? (() => new Date()),
     limits: options.limits ?? WORKERS_LIMITS,
     log: options.log ?? logDefects,

@@ -51,6 +51,11 @@ import type { Scope } from './tokens.ts'
  *   GET  /v1/manifests/:digest                        auth or capability -> VersionRecord (immutable)
  *   GET  /v1/blobs/:digest                            auth or capability -> bytes (immutable; Range)
  *   POST /v1/capabilities                             auth infer: { manifest } -> { token, expiresAt }
+ *   GET  /v1/packages/:scope/:name/publishers         auth publish -> { publishers: TrustedPublisher[] }
+ *   POST /v1/packages/:scope/:name/publishers         auth admin: TrustedPublisherRequest -> TrustedPublisher
+ *   DELETE /v1/packages/:scope/:name/publishers/:id   auth admin: -> {}
+ *   POST /oauth/token                                 RFC 8693: a CI's identity token whose aud is this registry's issuer
+ *                                                     name, audience=@scope/name -> a token that publishes that, once each
  *   POST /oauth/device_authorization, /oauth/token    RFC 8628 forms and answers: client graft-cli signs a person in
  *   GET  /device, /account/sign-in                    pages where a person decides on that
  *   GET  /checkpoint, /tile/..., /v1/log/...          the transparency log: log.ts
@@ -83,6 +88,20 @@ export interface MemberRequest {
 }
 /** An admin runs the organisation but for money, owners, admins, and what cannot be undone. */
 export type MemberRole = 'owner' | 'admin' | 'publisher' | 'reader'
+/** Workloads of a CI that may publish a package without a kept secret. */
+export interface TrustedPublisherRequest {
+  /** One of the OpenID Connect issuers that the registry's operator lists. */
+  issuer: string
+  /** All of which the identity token must have; a value that ends in "*" matches its beginning. */
+  claims: Record<string, string>
+}
+export interface TrustedPublisher extends TrustedPublisherRequest {
+  id: string
+  package: string
+  /** In whose name it publishes; it ends with that member's right to. */
+  createdBy: string
+  createdAt: string
+}
 export interface Member {
   user: string
   role: MemberRole

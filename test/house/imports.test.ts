@@ -30,7 +30,7 @@ const MAY_IMPORT: Record<string, string[]> = {
 /** Folders that alone may import a package or a platform. */
 const OWNERS: [name: string, matches: (specifier: string) => boolean, folders: string[]][] = [
   ['onnxruntime-node', (s) => s.startsWith('onnxruntime'), ['gpu-runner/engine/onnx']],
-  ['jose', (s) => s === 'jose', ['sdk/format']],
+  ['jose', (s) => s === 'jose', ['sdk/format', 'registry/identity/oidc']],
   ['semver', (s) => s === 'semver', ['registry', 'sdk/cli']],
   ['@noble', (s) => s.startsWith('@noble/'), ['edge/ledger', 'registry/workers']],
   ['commander', (s) => s === 'commander', ['sdk/cli']],

@@ -43,10 +43,10 @@ export const oauthOf =
       headers: { 'content-type': 'application/x-www-form-urlencoded' },
       body: new URLSearchParams(form).toString(),
     })
-    // biome-ignore lint/suspicious/noExplicitAny: tests look into bodies by name
     return {
       status: response.status,
       headers: response.headers,
+      // biome-ignore lint/suspicious/noExplicitAny: tests look into bodies by name
       body: (await response.json()) as any,
     }
   }
