@@ -45,6 +45,7 @@ async function startServer(options: ServerOptions) {
       stateDir: join(stateDir, 'registry'),
       issuerName,
       witnesses,
+      trustedIssuers: options.trustedIssuers,
       setupCode: code,
     })
     opened.push(() => registry.close())

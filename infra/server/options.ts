@@ -13,6 +13,8 @@ export interface ServerOptions {
   s3: { bucket: string; endpoint: string | null; region: string } | null
   /** C2SP verifier keys whose cosignatures the registry's log takes. */
   witnesses: string[]
+  /** OpenID Connect issuers whose identity tokens the registry takes. */
+  trustedIssuers: string[]
   /** Organisation whose administrators top up books. */
   operatorTenant: string
   /** Null: one is made and printed by the first start. */
@@ -36,6 +38,7 @@ export const USAGE = `node infra/server.ts, configured by the environment:
   GRAFT_S3_ENDPOINT     of an S3 server that is not Amazon's, as clients reach it; buckets are in its path
   GRAFT_S3_REGION       (default us-east-1; R2: auto)
   GRAFT_WITNESSES       cosignature/v1 keys of the log's witnesses, separated by spaces
+  GRAFT_TRUSTED_ISSUERS OpenID Connect issuers of CIs that may publish, separated by spaces
   GRAFT_OPERATOR        organisation that tops up books            (default operator)
   GRAFT_SETUP_CODE      one-time code of POST /v1/setup            (default: made and printed once)
   GRAFT_FLEET_KEY       private JWK shared with the runners, or
@@ -64,6 +67,7 @@ export function readOptions(env: NodeJS.ProcessEnv): ServerOptions {
     issuerName: text('GRAFT_ISSUER', 'graft'),
     s3: readS3(env),
     witnesses: text('GRAFT_WITNESSES', '').split(/\s+/).filter(Boolean),
+    trustedIssuers: text('GRAFT_TRUSTED_ISSUERS', '').split(/\s+/).filter(Boolean),
     operatorTenant: text('GRAFT_OPERATOR', 'operator'),
     setupCode: env['GRAFT_SETUP_CODE'] || null,
     fleetKey: env['GRAFT_FLEET_KEY'] || null,

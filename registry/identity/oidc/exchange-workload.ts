@@ -62,8 +62,6 @@ export async function exchangeWorkload(
     ...{ seconds: PUBLISH_TOKEN_SECONDS, package: name },
   })
   const seen = 'SELECT jti FROM used_identity_tokens WHERE issuer = ? AND jti = ?'
-  const replayed = () => new OAuthError('invalid_grant', 'this identity token was used before')
-  if ((await first(deps.catalogue, seen, iss, jti)) !== null) throw replayed()
   try {
     await deps.catalogue.batch([
       sql('DELETE FROM used_identity_tokens WHERE expires_at < ?', nowIso(deps)),
@@ -83,8 +81,8 @@ export async function exchangeWorkload(
       ),
     ])
   } catch (e) {
-    if ((await first(deps.catalogue, seen, iss, jti)) !== null) throw replayed()
-    throw e
+    if ((await first(deps.catalogue, seen, iss, jti)) === null) throw e
+    throw new OAuthError('invalid_grant', 'this identity token was used before')
   }
   return answer
 }
