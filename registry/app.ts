@@ -52,7 +52,7 @@ export function createRegistry(deps: RegistryDeps) {
     if (wantsPage(c)) return pageResponse(c, notFoundPage(`There is no page ${c.req.path}`), 404)
     const e = new GraftError('ERR_ROUTE_UNKNOWN', `no route ${c.req.method} ${c.req.path}`)
     const { body } = errorResponse(e, c.get('requestId'))
-    return c.json(body, 404)
+    return c.json(body, 404, { 'cache-control': 'no-store' })
   })
   for (const routes of [
     serviceRoutes,

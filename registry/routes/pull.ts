@@ -57,7 +57,10 @@ export const pullRoutes = (deps: RegistryDeps) =>
         const message = `the range must lie inside the blob's ${blob.size} bytes, got ${c.req.header('range')}`
         const e = new GraftError('ERR_REQUEST_INVALID', message)
         const { body } = errorResponse(e, c.get('requestId'))
-        return c.json(body, 416, { 'content-range': `bytes */${blob.size}` })
+        return c.json(body, 416, {
+          'content-range': `bytes */${blob.size}`,
+          'cache-control': 'no-store',
+        })
       }
       const body = await deps.blobs.get(digest, range ?? undefined)
       if (body === null) throw new Error(`blob ${digest} is gone from the store`)
