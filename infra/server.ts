@@ -46,6 +46,7 @@ async function startServer(options: ServerOptions) {
       issuerName,
       witnesses,
       trustedIssuers: options.trustedIssuers,
+      ...(options.signIn ? { signIn: options.signIn } : {}),
       setupCode: code,
     })
     opened.push(() => registry.close())

@@ -35,6 +35,23 @@ export const DEFAULT_LIMITS: RegistryLimits = {
   capabilitySeconds: 15 * 60,
 }
 
+/** A client of an OpenID Connect issuer, as the issuer registered it. */
+export interface SignInProvider {
+  /** In the page's addresses: `corp`. */
+  id: string
+  /** On the page's button. */
+  name: string
+  issuer: string
+  clientId: string
+  /** Null for a public client. */
+  clientSecret: string | null
+}
+export interface SignInConfig {
+  /** This registry as browsers reach it; with /account/oidc/callback it is the redirect URI. */
+  publicUrl: string
+  providers: readonly SignInProvider[]
+}
+
 /** What a request leaves behind. Never a token, a key or a body. */
 export interface LogRecord {
   at: string
@@ -65,6 +82,8 @@ export interface RegistryDeps {
   limits: RegistryLimits
   /** OpenID Connect issuers whose identity tokens are taken, as their tokens name them. @default none */
   trustedIssuers?: readonly string[]
+  /** Where people may sign in. @default nowhere else */
+  signIn?: SignInConfig
   /** Asks those issuers for their keys. @default globalThis.fetch */
   fetch?: typeof fetch
   /** Called once a request. @default none */

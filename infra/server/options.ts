@@ -1,4 +1,6 @@
 import { join } from 'node:path'
+import type { SignInConfig } from '@graft/registry/deps.ts'
+import { parseSignIn } from '@graft/registry/identity/oidc/sign-in-config.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 
 export interface ServerOptions {
@@ -15,6 +17,8 @@ export interface ServerOptions {
   witnesses: string[]
   /** OpenID Connect issuers whose identity tokens the registry takes. */
   trustedIssuers: string[]
+  /** Where people may sign in at the registry; null: by token alone. */
+  signIn: SignInConfig | null
   /** Organisation whose administrators top up books. */
   operatorTenant: string
   /** Null: one is made and printed by the first start. */
@@ -39,6 +43,8 @@ export const USAGE = `node infra/server.ts, configured by the environment:
   GRAFT_S3_REGION       (default us-east-1; R2: auto)
   GRAFT_WITNESSES       cosignature/v1 keys of the log's witnesses, separated by spaces
   GRAFT_TRUSTED_ISSUERS OpenID Connect issuers of CIs that may publish, separated by spaces
+  GRAFT_SIGN_IN         OpenID Connect for people, as JSON: {"publicUrl": ..., "providers": [{"id", "name", "issuer",
+                        "clientId", "clientSecret"}]}; register <publicUrl>/account/oidc/callback with the issuer
   GRAFT_OPERATOR        organisation that tops up books            (default operator)
   GRAFT_SETUP_CODE      one-time code of POST /v1/setup            (default: made and printed once)
   GRAFT_FLEET_KEY       private JWK shared with the runners, or
@@ -68,6 +74,7 @@ export function readOptions(env: NodeJS.ProcessEnv): ServerOptions {
     s3: readS3(env),
     witnesses: text('GRAFT_WITNESSES', '').split(/\s+/).filter(Boolean),
     trustedIssuers: text('GRAFT_TRUSTED_ISSUERS', '').split(/\s+/).filter(Boolean),
+    signIn: env['GRAFT_SIGN_IN'] ? parseSignIn(env['GRAFT_SIGN_IN'], 'GRAFT_SIGN_IN') : null,
     operatorTenant: text('GRAFT_OPERATOR', 'operator'),
     setupCode: env['GRAFT_SETUP_CODE'] || null,
     fleetKey: env['GRAFT_FLEET_KEY'] || null,

@@ -20,7 +20,12 @@ import { openSqliteCatalogue, readMigrations } from './sqlite-catalogue.ts'
 const MIGRATIONS = fileURLToPath(new URL('../../infra/migrations/registry/', import.meta.url))
 
 export interface NodeRegistryOptions
-  extends Partial<Pick<RegistryDeps, 'blobs' | 'clock' | 'limits' | 'log' | 'randomId' | 'trustedIssuers'>> {
+  extends Partial<
+    Pick<
+      RegistryDeps,
+      'blobs' | 'clock' | 'limits' | 'log' | 'randomId' | 'trustedIssuers' | 'signIn'
+    >
+  > {
   /** Holds everything: registry.sqlite, blobs, the issuer's key. Made when absent. */
   stateDir: string
   issuerName: string
@@ -96,6 +101,7 @@ export async function createNodeRegistry(options: NodeRegistryOptions): Promise<
     limits: options.limits ?? DEFAULT_LIMITS,
     log: options.log ?? logDefects,
     trustedIssuers: options.trustedIssuers ?? [],
+    ...(options.signIn ? { signIn: options.signIn } : {}),
     ...(options.randomId ? { randomId: options.randomId } : {}),
   }
   return {

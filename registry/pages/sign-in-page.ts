@@ -5,11 +5,19 @@ const wrong = (problem: string | null): Html | '' =>
   problem === null ? '' : html`<p class="note bad" role="alert">${problem}</p>`
 
 /** `next`: where to go on afterwards, a path of this site. */
-export const signInPage = (next: string, problem: string | null): Page => ({
+export const signInPage = (
+  next: string,
+  problem: string | null,
+  providers: readonly { id: string; name: string }[],
+): Page => ({
   title: 'Sign in · Graft',
   search: false,
   main: html`<h1>Sign in</h1>
 ${wrong(problem)}
+${providers.map(
+  ({ id, name }) =>
+    html`<p class="pages"><a href="/account/oidc/${id}?next=${encodeURIComponent(next)}">Sign in with ${name}</a></p>`,
+)}
 <form class="filters" method="post" action="/account/sign-in">
   <input type="hidden" name="next" value="${next}" />
   <p class="words">

@@ -14,6 +14,7 @@ import { listTokens, rotateToken } from '../identity/tokens.ts'
 import { deviceRoutes } from './device.ts'
 import { memberRoutes } from './members.ts'
 import { oauthRoutes } from './oauth.ts'
+import { oidcSignInRoutes } from './oidc-sign-in.ts'
 import { trustedPublisherRoutes } from './trusted-publishers.ts'
 
 const setupSchema = z.strictObject({ code: z.string().max(256), user: nameSchema, org: nameSchema })
@@ -38,6 +39,7 @@ export const accountRoutes = (deps: RegistryDeps) =>
   new Hono<RegistryEnv>()
     .route('/', oauthRoutes(deps))
     .route('/', deviceRoutes(deps))
+    .route('/', oidcSignInRoutes(deps))
     .route('/', memberRoutes(deps))
     .route('/', trustedPublisherRoutes(deps))
     .post('/v1/setup', async (c) => {

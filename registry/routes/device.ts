@@ -18,13 +18,12 @@ import { parseUserCode } from '../identity/user-code.ts'
 import { codePage, decidedPage, decisionPage } from '../pages/device-page.ts'
 import { privatePage } from '../pages/private-page.ts'
 import { signInPage } from '../pages/sign-in-page.ts'
-
-/** A path of this site, never another's address. */
-const safePath = (text: string | undefined): string =>
-  text !== undefined && /^\/(?![/\\])[\w\-/?=&.~%]*$/.test(text) ? text : '/device'
+import { safePath } from './safe-path.ts'
 
 /** For people in a browser: signing in, and what a program's device code asks of them. */
 export const deviceRoutes = (deps: RegistryDeps) => {
+  const providers = deps.signIn?.providers ?? []
+
   /** Names what is asked for, or says what is wrong with the code. */
   async function decision(c: RegistryContext, session: Session, text: string): Promise<Response> {
     const { user, formKey } = session
@@ -54,7 +53,7 @@ export const deviceRoutes = (deps: RegistryDeps) => {
 
   return new Hono<RegistryEnv>()
     .get('/account/sign-in', (c) =>
-      privatePage(c, signInPage(safePath(readQuery(c, ['next']).next), null)),
+      privatePage(c, signInPage(safePath(readQuery(c, ['next']).next), null, providers)),
     )
     .post('/account/sign-in', async (c) => {
       assertSameSite(c)
@@ -69,7 +68,7 @@ export const deviceRoutes = (deps: RegistryDeps) => {
         if (!isGraftError(e) || e.status >= 500) throw e
         const problem =
           e.code === 'ERR_FORBIDDEN' ? e.message : 'This token is not valid here, or has expired.'
-        return privatePage(c, signInPage(next, problem), 401)
+        return privatePage(c, signInPage(next, problem, providers), 401)
       }
       return c.redirect(next, 303)
     })
@@ -84,7 +83,7 @@ export const deviceRoutes = (deps: RegistryDeps) => {
       const session = await readSession(deps, c)
       if (session === null) {
         const next = code ? `/device?user_code=${encodeURIComponent(code)}` : '/device'
-        return privatePage(c, signInPage(safePath(next), null))
+        return privatePage(c, signInPage(safePath(next), null, providers))
       }
       if (code !== undefined) return decision(c, session, code)
       return privatePage(c, codePage(session.user, session.formKey, null))

@@ -3,6 +3,7 @@ import { importSigningKey, type SigningKey } from '@graft/sdk/format/jws.ts'
 import { createRegistry } from '../app.ts'
 import { DEFAULT_LIMITS, type RegistryDeps, type RegistryLimits } from '../deps.ts'
 import { logDefects } from '../http/log-defects.ts'
+import { parseSignIn } from '../identity/oidc/sign-in-config.ts'
 import { assertLog } from '../log/cosignatures.ts'
 import { expiredBefore, sweepStaging } from '../publish/sweep.ts'
 import type { S3Address } from '../stores/presign-s3.ts'
@@ -21,6 +22,8 @@ export interface WorkersRegistryBindings {
   WITNESSES?: string
   /** OpenID Connect issuers whose identity tokens are taken, separated by white space. */
   TRUSTED_ISSUERS?: string
+  /** Secret: SignInConfig of ../deps.ts as JSON; it holds the clients' secrets. */
+  SIGN_IN?: string
   /** Secret; without it the registry cannot be set up. */
   SETUP_CODE?: string
   /**
@@ -63,6 +66,7 @@ export async function createWorkersRegistry(
     logKey,
     witnesses,
     setupCode: bindings.SETUP_CODE ?? null,
+    ...(bindings.SIGN_IN ? { signIn: parseSignIn(bindings.SIGN_IN, 'the secret SIGN_IN') } : {}),
     trustedIssuers: bindings.TRUSTED_ISSUERS?.split(/\s+/).filter(Boolean) ?? [],
     clock: options.clock ?? (() => new Date()),
     limits: options.limits ?? WORKERS_LIMITS,

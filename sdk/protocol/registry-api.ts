@@ -57,7 +57,8 @@ import type { Scope } from './tokens.ts'
  *   POST /oauth/token                                 RFC 8693: a CI's identity token whose aud is this registry's issuer
  *                                                     name, audience=@scope/name -> a token that publishes that, once each
  *   POST /oauth/device_authorization, /oauth/token    RFC 8628 forms and answers: client graft-cli signs a person in
- *   GET  /device, /account/sign-in                    pages where a person decides on that
+ *   GET  /device, /account, /account/sign-in          pages where a person signs in and decides on that
+ *   GET  /account/oidc/:provider, .../callback        sign-in at an OpenID Connect issuer (code + PKCE)
  *   GET  /checkpoint, /tile/..., /v1/log/...          the transparency log: log.ts
  *   GET  /, GET /:scope/:name                         pages for browsers: public packages
  *

@@ -7,21 +7,26 @@ export const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code'
 
 /** A browser as far as forms and cookies go: it keeps the session cookie and fills in what a page hides. */
 export function createBrowser(app: { request: App['request'] }) {
-  let cookie = ''
+  const cookies = new Map<string, string>()
   const open = async (path: string, form?: Record<string, string>, headers: object = {}) => {
     const response = await app.request(path, {
       method: form ? 'POST' : 'GET',
       redirect: 'manual',
       headers: {
         accept: 'text/html',
-        ...(cookie ? { cookie } : {}),
+        ...(cookies.size > 0
+          ? { cookie: [...cookies].map((pair) => pair.join('=')).join('; ') }
+          : {}),
         ...(form ? { 'content-type': 'application/x-www-form-urlencoded' } : {}),
         ...(headers as Record<string, string>),
       },
       ...(form ? { body: new URLSearchParams(form).toString() } : {}),
     })
     const set = response.headers.get('set-cookie')
-    if (set) cookie = set.split(';')[0]!
+    for (const line of response.headers.getSetCookie()) {
+      const [name, value] = line.split(';')[0]!.split('=', 2)
+      cookies.set(name!, value!)
+    }
     const html = await response.text()
     const hidden = Object.fromEntries(
       [...html.matchAll(/<input type="hidden" name="(\w+)" value="([^"]*)"/g)].map((m) => [

@@ -14,7 +14,13 @@ const TIMEOUT_MS = 5_000
 const MAX_BYTES = 256 * 1024
 const MAX_KEYS = 100
 
-const discoverySchema = z.looseObject({ issuer: z.string(), jwks_uri: z.string().max(2000) })
+const address = z.string().max(2000)
+const discoverySchema = z.looseObject({
+  issuer: z.string(),
+  jwks_uri: address,
+  authorization_endpoint: address.optional(),
+  token_endpoint: address.optional(),
+})
 const keySetSchema = z.looseObject({
   keys: z.array(z.looseObject({ kty: z.string(), kid: z.string().optional() })).max(MAX_KEYS),
 })
@@ -22,10 +28,13 @@ const keySetSchema = z.looseObject({
 export interface IssuerKeys {
   /** The issuer's key of that id; null when it has none. @throws ERR_UNREACHABLE */
   find(issuer: string, kid: string): Promise<JWK | null>
+  /** Where it signs people in. @throws ERR_UNREACHABLE, also when it does not say */
+  endpoints(issuer: string): Promise<{ authorization: string; token: string }>
 }
 
 interface Known {
   keys: JWK[]
+  document: z.infer<typeof discoverySchema>
   at: number
 }
 
@@ -36,7 +45,7 @@ interface Known {
 export function createIssuerKeys(options: { fetch: typeof fetch; clock: () => Date }): IssuerKeys {
   const known = new Map<string, Known>()
   const tried = new Map<string, number>()
-  const loading = new Map<string, Promise<JWK[]>>()
+  const loading = new Map<string, Promise<Known>>()
 
   async function get<T>(url: string, schema: z.ZodType<T>): Promise<T> {
     const unreachable = (got: string, cause?: unknown) =>
@@ -59,7 +68,7 @@ export function createIssuerKeys(options: { fetch: typeof fetch; clock: () => Da
     }
   }
 
-  async function load(issuer: string): Promise<JWK[]> {
+  async function load(issuer: string): Promise<Known> {
     const document = await get(
       `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`,
       discoverySchema,
@@ -70,11 +79,12 @@ export function createIssuerKeys(options: { fetch: typeof fetch; clock: () => Da
     if (issuer.startsWith('https:') && !document.jwks_uri.startsWith('https:'))
       throw new GraftError('ERR_UNREACHABLE', expected('jwks_uri', 'https', document.jwks_uri))
     const { keys } = await get(document.jwks_uri, keySetSchema)
-    known.set(issuer, { keys: keys as JWK[], at: options.clock().getTime() })
-    return keys as JWK[]
+    const found = { keys: keys as JWK[], document, at: options.clock().getTime() }
+    known.set(issuer, found)
+    return found
   }
 
-  async function refreshed(issuer: string): Promise<JWK[]> {
+  async function refreshed(issuer: string): Promise<Known> {
     const now = options.clock().getTime()
     const last = known.get(issuer)
     try {
@@ -83,7 +93,7 @@ export function createIssuerKeys(options: { fetch: typeof fetch; clock: () => Da
       tried.set(issuer, now)
       return await current
     } catch (e) {
-      if (last && now - last.at < KEPT_MS) return last.keys
+      if (last && now - last.at < KEPT_MS) return last
       throw e
     } finally {
       loading.delete(issuer)
@@ -98,9 +108,19 @@ export function createIssuerKeys(options: { fetch: typeof fetch; clock: () => Da
       const now = options.clock().getTime()
       const last = known.get(issuer)
       const isFresh = last !== undefined && now - last.at < FRESH_MS
-      const found = pick(isFresh ? last.keys : await refreshed(issuer), kid)
+      const found = pick((isFresh ? last : await refreshed(issuer)).keys, kid)
       if (found !== null || !isFresh || now - (tried.get(issuer) ?? 0) < RETRY_MS) return found
-      return pick(await refreshed(issuer), kid)
+      return pick((await refreshed(issuer)).keys, kid)
+    },
+    async endpoints(issuer) {
+      const last = known.get(issuer)
+      const isFresh = last !== undefined && options.clock().getTime() - last.at < FRESH_MS
+      const { document } = isFresh ? last : await refreshed(issuer)
+      const { authorization_endpoint: authorization, token_endpoint: token } = document
+      const scheme = issuer.startsWith('https:') ? 'https:' : 'http'
+      if (authorization?.startsWith(scheme) && token?.startsWith(scheme))
+        return { authorization, token }
+      throw new GraftError('ERR_UNREACHABLE', `${issuer} does not say where it signs people in`)
     },
   }
 }
