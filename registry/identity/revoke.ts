@@ -48,6 +48,8 @@ export async function revokeAllTokens(
     // Two at once raise it once, and both new tokens count.
     sql('UPDATE orgs SET epoch = max(epoch, ?) WHERE name = ?', org.epoch + 1, orgName),
     row,
+    // Browsers too: a session could let a program in again.
+    sql('DELETE FROM sessions WHERE user IN (SELECT user FROM members WHERE org = ?)', orgName),
     eventRow(deps, caller, 'org.revoke', orgName),
   ])
   return answer

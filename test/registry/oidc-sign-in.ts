@@ -68,6 +68,9 @@ export function oidcSignInContract(
       expect(account.html).toContain('<code>ada@corp</code>')
       expect(account.html).toContain('acme: owner')
       expect((await browser.open('/device')).html).toContain('<strong>ada</strong>')
+      const revoked = await house.call('DELETE', '/v1/orgs/acme/tokens', { token: house.token })
+      house.token = revoked.body.token
+      expect((await browser.open('/device')).html).toContain('<h1>Sign in</h1>')
     })
 
     it('refuses an answer for another browser, one that comes twice, and a state that is not ours', async () => {

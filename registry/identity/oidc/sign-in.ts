@@ -11,6 +11,8 @@ import { verifyIdentityToken } from './verify-identity-token.ts'
 
 /** Milliseconds for which a person may be away at the issuer. */
 const ATTEMPT_MS = 10 * 60_000
+/** Sign-ins away at once: anybody may begin one, nobody shall fill the disk. */
+const MAX_AWAY = 10_000
 const TIMEOUT_MS = 5_000
 const MAX_BYTES = 64 * 1024
 
@@ -35,8 +37,17 @@ export async function beginSignIn(
   const { authorization } = await keys.endpoints(provider.issuer)
   const [state, nonce, verifier] = [newSecret(), newSecret(), newSecret()]
   const until = new Date(deps.clock().getTime() + ATTEMPT_MS).toISOString()
+  const forget = sql('DELETE FROM sign_in_attempts WHERE expires_at < ?', nowIso(deps))
+  await deps.catalogue.batch([forget])
+  const away = await first<{ n: number }>(
+    deps.catalogue,
+    'SELECT count(*) AS n FROM sign_in_attempts',
+  )
+  if (away!.n >= MAX_AWAY)
+    throw new GraftError('ERR_RATE_LIMITED', 'too many sign-ins are under way; try again shortly', {
+      retryAfter: 60,
+    })
   await deps.catalogue.batch([
-    sql('DELETE FROM sign_in_attempts WHERE expires_at < ?', nowIso(deps)),
     sql(
       `INSERT INTO sign_in_attempts (id, browser, issuer, nonce, verifier, next, link_user, expires_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
