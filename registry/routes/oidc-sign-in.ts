@@ -32,12 +32,13 @@ export const oidcSignInRoutes = (deps: RegistryDeps) => {
 
   /** Lax, since it must come back with the issuer's redirect; it is good for ending this one sign-in. */
   async function begin(c: RegistryContext, next: string, linkUser: string | null): Promise<string> {
+    const provider = findProvider(c)
     const browser = newSecret()
     setCookie(c, BROWSER, browser, {
       ...{ path: '/account/oidc', httpOnly: true, sameSite: 'Lax', maxAge: BROWSER_SECONDS },
       secure: deps.signIn!.publicUrl.startsWith('https:'),
     })
-    return beginSignIn(deps, keys, findProvider(c), { browser, next, linkUser })
+    return beginSignIn(deps, keys, provider, { browser, next, linkUser })
   }
 
   return new Hono<RegistryEnv>()
