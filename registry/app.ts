@@ -1,6 +1,7 @@
 import { errorResponse, GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import { Hono } from 'hono'
 import { newId, nowIso, type RegistryDeps } from './deps.ts'
+import { unlessGone } from './http/client-gone.ts'
 import type { RegistryEnv } from './http/context.ts'
 import { coverLeaves } from './log/checkpoint.ts'
 import { notFoundPage } from './pages/error-page.ts'
@@ -42,7 +43,9 @@ export function createRegistry(deps: RegistryDeps) {
     await next()
     if (c.req.method !== 'GET' && c.req.method !== 'HEAD' && c.res.ok) await coverLeaves(deps)
   })
-  app.onError((e, c) => {
+  app.onError(async (thrown, c) => {
+    const e = await unlessGone(c, thrown)
+    c.error = e
     const { status, body } = errorResponse(e, c.get('requestId'))
     if (isGraftError(e) && e.code === 'ERR_UNAUTHENTICATED') c.header('www-authenticate', 'Bearer')
     c.header('cache-control', 'no-store')
