@@ -2,7 +2,7 @@ import { encodeBase64 } from '@graft/sdk/format/base64url.ts'
 import { type ByteSource, heldBytes, readAll, sameBytes } from '@graft/sdk/format/byte-source.ts'
 import { checkSlots } from '@graft/sdk/format/check-slots.ts'
 import type { CreateHash } from '@graft/sdk/format/digest.ts'
-import { GraftError } from '@graft/sdk/format/errors.ts'
+import { GraftError, isGraftError } from '@graft/sdk/format/errors.ts'
 import { MANIFEST_SCHEMA, type Manifest } from '@graft/sdk/format/manifest.ts'
 import type { OperationKind } from '@graft/sdk/format/operations.ts'
 import { checkManifest } from '@graft/sdk/format/parse-manifest.ts'
@@ -58,6 +58,16 @@ export interface ImportReport {
   ignoredFiles: string[]
   /** Export gives the source's weights back byte for byte; otherwise tensor for tensor. */
   byteExact: boolean
+}
+
+/** A broken download is told before anything is read of it, with the name of the file. @throws ERR_SAFETENSORS_INVALID */
+async function checkHeader(path: string, files: SourceFiles): Promise<void> {
+  if (!path.endsWith('.safetensors')) return
+  await openSafetensors(files.get(path)!).catch((cause) => {
+    if (!isGraftError(cause)) throw cause
+    const way = 'download, copy or save the file again'
+    throw new GraftError(cause.code, `${path}: ${cause.message}; ${way}`, { cause })
+  })
 }
 
 /** Weights beside the adapter's that change what the model answers, and so may not be left behind. */
@@ -169,6 +179,7 @@ export async function importSource(options: SourceOptions): Promise<{
   const { configPath, weightsPath, others = [] } = detected
   const used = new Set([...(configPath === null ? [] : [configPath]), weightsPath, ...others])
   refuseHeads(files, used)
+  await checkHeader(weightsPath, files)
   const compiled = await source.import(detected, files, base)
   const byteExact = await keepLayout(source, compiled, weightsPath, files.get(weightsPath)!)
   const safetensors = safetensorsSource(compiled.tensors)

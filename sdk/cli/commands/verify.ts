@@ -95,7 +95,13 @@ async function checkFolder(
   folder: string,
   signers: string[] | undefined,
 ): Promise<Checked> {
-  const text = new TextDecoder().decode(await readRequired(join(folder, PULLED.version)))
+  const saved = await readIfThere(join(folder, PULLED.version))
+  if (saved === null)
+    throw new GraftError(
+      'ERR_REQUEST_INVALID',
+      `${folder} has no ${PULLED.version}, so it is no folder of graft pull; what a training tool saved has no signatures yet: graft inspect ${folder}`,
+    )
+  const text = new TextDecoder().decode(saved)
   let record: VersionRecord
   try {
     record = JSON.parse(text) as VersionRecord

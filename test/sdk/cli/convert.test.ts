@@ -150,6 +150,10 @@ describe('graft convert', () => {
       join(shell.folder, 'pointer'),
       'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n',
     )
+    mkdirSync(join(shell.folder, 'half'))
+    copyFileSync(join(peft, 'adapter_config.json'), join(shell.folder, 'half/adapter_config.json'))
+    const whole = readFileSync(join(peft, 'adapter_model.safetensors'))
+    writeFileSync(join(shell.folder, 'half/adapter_model.safetensors'), whole.subarray(0, 40))
     const cases: [string, string, RegExp][] = [
       [
         join(peft, 'adapter_model.safetensors'),
@@ -162,6 +166,11 @@ describe('graft convert', () => {
         /tensors are of no adapter \(lm_head\.weight/,
       ],
       ['pointer', 'ERR_SOURCE_UNKNOWN', /Git LFS pointer.*git lfs pull/],
+      [
+        'half',
+        'ERR_SAFETENSORS_INVALID',
+        /^adapter_model\.safetensors: header length must .* got 1000; download/,
+      ],
       ['runs', 'ERR_REQUEST_INVALID', /holds no adapter; there is runs\/first: give one of them/],
     ]
     for (const [path, code, message] of cases) {
