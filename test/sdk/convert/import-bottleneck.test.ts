@@ -46,6 +46,26 @@ describe('bottleneck adapters from AdapterHub', () => {
     })
   })
 
+  // What `BnConfig` of adapters 1.3.0 takes where a key is absent, as configs of older versions have it.
+  it('takes the defaults of the library for keys that the config does not have', async () => {
+    const defaults = {
+      original_ln_after: true,
+      adapter_residual_before_ln: false,
+      residual_before_ln: true,
+      is_parallel: false,
+      ln_before: false,
+      ln_after: false,
+      scaling: 1,
+      use_gating: false,
+      leave_out: [],
+    }
+    const given = await importFixture('ah-seq-bn', withConfig(defaults, 'config'))
+    for (const key of Object.keys(defaults)) {
+      const without = await importFixture('ah-seq-bn', withConfig({ [key]: undefined }, 'config'))
+      expect([key, without.manifest.operations]).toEqual([key, given.manifest.operations])
+    }
+  })
+
   it('reads gelu as the approximation in configs older than versions', async () => {
     const old = await importFixture('ah-adapter-plus', withConfig({ version: undefined }))
     const current = await importFixture('ah-adapter-plus')

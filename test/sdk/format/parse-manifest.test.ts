@@ -88,6 +88,7 @@ describe('parseManifest', () => {
     ['no canonical file', ['files', 0, 'role'], 'card'],
     ['a text as origin', ['origin'], 'peft'],
     ['a crit that names an absent field', ['crit'], ['keywords']],
+    ['a crit that names a field twice', ['crit'], ['origin', 'origin']],
     ['no crit', ['crit'], undefined],
     ['a list as training', ['training'], []],
   ])('refuses %s', (_, path, value) => {
