@@ -1,6 +1,6 @@
 import { CHUNK_BYTES, chunksOf } from './byte-source.ts'
 import { type CreateHash, type Digest, heldHash } from './digest.ts'
-import { findNonFinite, toFloat32 } from './dtypes.ts'
+import { findNonFinite, isWeightDtype, toFloat32 } from './dtypes.ts'
 import { expected, GraftError } from './errors.ts'
 import { isIndexDtype } from './indices.ts'
 import type { OpenedSafetensors } from './safetensors-source.ts'
@@ -15,6 +15,11 @@ export interface ScanOptions {
 /** @param at elements of the tensor before this piece */
 function checkFinite(name: string, dtype: string, piece: Uint8Array, at: number): void {
   if (isIndexDtype(dtype)) return
+  if (!isWeightDtype(dtype))
+    throw new GraftError(
+      'ERR_SAFETENSORS_INVALID',
+      `${expected(`dtype of weights, tensor ${name}`, 'F32, F16, BF16 or F64', dtype)}; save it as one of them`,
+    )
   const found = findNonFinite(dtype, piece)
   if (found < 0) return
   const value = toFloat32(dtype, piece)[found]

@@ -57,7 +57,7 @@ export function groupKohyaKeys(keys: Iterable<string>): Map<string, ModuleKeys> 
     else if (PLAIN_OTHERS.test(slot)) module.others[slot] = key
     else {
       const method = OTHERS.find(([pattern]) => pattern.test(slot))?.[1]
-      refuseMethod(key, method ?? `the unknown slot "${slot}"`)
+      refuseMethod(key, method ?? (slot === '' ? 'no module' : `the unknown slot "${slot}"`))
     }
   }
   return modules

@@ -273,6 +273,16 @@ describe('importAdapter refuses', () => {
       'element 0',
     ],
     [
+      'a dtype of no weights',
+      (t) => {
+        const key = firstKey(t, 'q_proj.lora_A.weight')
+        const { shape, data } = t.get(key)!
+        t.set(key, { dtype: 'I8', shape, data: data.slice(0, data.length / 4) })
+      },
+      'ERR_SAFETENSORS_INVALID',
+      'q_proj::lora.A must be F32, F16, BF16 or F64, got "I8"; save it',
+    ],
+    [
       'an untrained adapter',
       (t) => {
         for (const [key, { data }] of t) if (key.includes('lora_B')) data.fill(0)
