@@ -22,6 +22,8 @@ import { versionStateRoutes } from './routes/version-states.ts'
 export function createRegistry(deps: RegistryDeps) {
   const app = new Hono<RegistryEnv>()
   app.use(async (c, next) => {
+    // Hono's router runs this twice where the path is "/*" to the letter.
+    if (c.get('requestId')) return next()
     const requestId = newId(deps)
     const start = deps.clock().getTime()
     c.set('requestId', requestId)
