@@ -40,6 +40,7 @@ export function meaningful({
     structure: [base],
     user: ['ada', ...both.map((tenant) => tenant.user)],
     id: [...both.flatMap(({ upload }) => [upload, upload, upload]), ...ids],
+    upload: both.map((tenant) => tenant.upload),
     uploaded: both.flatMap((tenant) => [...tenant.opened.files.keys()]),
     fresh: Array.from({ length: 999 }, (_, i) => `fresh-${i}`),
     jti: both.map((tenant) => tenant.jti),
@@ -85,7 +86,7 @@ export function bodies(
     'POST /v1/setup': () => ({ code: 'let-me-in', user: 'mallory', org: 'mallory' }),
     'POST /v1/users': () => ({ user: value('fresh'), org: value('fresh') }),
     'POST /v1/orgs': () => ({ name: value('fresh') }),
-    'POST /v1/tokens': () => ({ org, name: value('q'), scopes: ['read'], expiresIn: 60 }),
+    'POST /v1/tokens': () => ({ org, name: 'a name', scopes: ['read'], expiresIn: 60 }),
     'POST /v1/orgs/:org/keys': () => ({ jwk: key.publicJwk }),
     'POST /v1/orgs/:org/members': () => ({ user: value('user'), role: 'reader' }),
     'POST /v1/orgs/:org/invitations': () => ({ role: 'reader', expiresIn: 60 }),
@@ -94,9 +95,9 @@ export function bodies(
     'POST /v1/publish': () => (value('org') === org ? attacker.request : victim.request),
     'POST /v1/capabilities': () => ({ manifest: value('manifest') }),
     'PUT /v1/packages/:scope/:name/tags/:tag': () => ({ version: value('version') }),
-    'PUT /v1/packages/:scope/:name/versions/:version/yank': () => ({ reason: value('q') }),
-    'PUT /v1/packages/:scope/:name/versions/:version/deprecation': () => ({ message: value('q') }),
-    'PUT /v1/packages/:scope/:name/versions/:version/tombstone': () => ({ reason: value('q') }),
+    'PUT /v1/packages/:scope/:name/versions/:version/yank': () => ({ reason: 'a reason' }),
+    'PUT /v1/packages/:scope/:name/versions/:version/deprecation': () => ({ message: 'a message' }),
+    'PUT /v1/packages/:scope/:name/versions/:version/tombstone': () => ({ reason: 'a reason' }),
   }
 }
 

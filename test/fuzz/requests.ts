@@ -58,9 +58,9 @@ function straightRequest(random: Random, route: Route, world: World): FuzzReques
   const known = meaningful(own)
   const value = (name: string) => valueFor(random, known, name, 1)
   const { method } = route
-  const path = fillPath(route.path, (name) =>
-    encodeURI(value(name === 'digest' && route.path.startsWith('/v1/publish') ? 'uploaded' : name)),
-  )
+  const sends = route.path.startsWith('/v1/publish')
+  const meant: Record<string, string> = sends ? { id: 'upload', digest: 'uploaded' } : {}
+  const path = fillPath(route.path, (name) => encodeURI(value(meant[name] ?? name)))
   const names = QUERY[route.path]
   const name = names && random.pick(names)
   const query = name ? `?${name}=${encodeURIComponent(value(name))}` : ''
@@ -145,8 +145,9 @@ function goodBody(
     const sent = part === 0 ? bytes : bytes.subarray(PART_BYTES * (part - 1), PART_BYTES * part)
     return { bytes: Uint8Array.from(sent), type: null }
   }
-  const all = bodies(world, value)
-  const good = bend((all[at] ?? random.pick(Object.values(all)))())
+  const { 'POST /v1/publish': publish, ...others } = bodies(world, value)
+  const all: typeof others = at === 'POST /v1/publish' ? { [at]: publish! } : others
+  const good = bend((all[at] ?? random.pick(Object.values(others)))())
   return { bytes: coded(JSON.stringify(good) ?? ''), type: 'application/json' }
 }
 

@@ -38,6 +38,9 @@ export interface Tenant {
 
 export const WORD = 'quokka'
 
+/** A word of its private descriptions that no request ever says. */
+export const unsaidOf = (org: string): string => `, numbat-${org}`
+
 /** A new organisation with a private and a public package, an upload under way and everything else that has an id. */
 export async function openTenant(house: House, org: string, seed: number): Promise<Tenant> {
   const { call, base } = house
@@ -55,7 +58,10 @@ export async function openTenant(house: House, org: string, seed: number): Promi
       version,
       seed: seed + at,
       withGoldens: true,
-      fields: { description: `${WORD} of ${org}-${name}`, keywords: [`${org}-${name}`] },
+      fields: {
+        description: `${WORD} of ${org}-${name}${name === 'hidden' ? unsaidOf(org) : ''}`,
+        keywords: [`${org}-${name}`],
+      },
     })
   const out = async (what: Adapter, visibility: 'public' | 'private') => {
     const answer = await publish(call, token, what, await publishRequest(what, key, { visibility }))
@@ -67,6 +73,9 @@ export async function openTenant(house: House, org: string, seed: number): Promi
   const opened = await make('hidden', 40, '1.1.0')
   const started = await publishRequest(opened, key, { visibility: 'private' })
   const open = await ask('POST', '/v1/publish', started)
+  // One file is there already: the last makes it complete.
+  const [first] = opened.files
+  await call('PUT', `/v1/publish/${open.id}/blobs/${first![0]}`, { token, body: first![1] })
   const next = await make('hidden', 60, '1.2.0')
   const tokenFor = (scope: Scope) =>
     ask('POST', '/v1/tokens', { org, name: 'fuzz', scopes: [scope], expiresIn: 3600 })
@@ -121,21 +130,21 @@ export function secretsOf({ org, privately, opened, upload, invitation, jti, req
     ...privately.files.keys(),
     ...request.blobs.map((b) => b.digest),
   ]
-  const reversed = (id: string) =>
-    [...id]
-      .reverse()
-      .join('')
-      .replaceAll(/[0-9a-f]/g, (h) => flip[h]!)
+  // Of the same kind at each place, so that no grammar tells them apart.
+  const other = (id: string) => id.replaceAll(/[1-9a-f]/g, (h) => OTHER[h]!)
   const pairs: [string, string][] = [
     [`${org}/hidden`, `${org}/absent`],
+    [`${org}-hidden`, `${org}-absent`],
     ...digests.map((digest): [string, string] => [digest, absent(digest)]),
-    ...[upload, invitation, jti].map((id): [string, string] => [id, reversed(id)]),
+    ...[upload, invitation, jti].map((id): [string, string] => [id, other(id)]),
   ]
   return new Map(pairs)
 }
-const flip: Record<string, string> = Object.fromEntries(
-  [...'0123456789abcdef'].map((h, i) => [h, (15 - i).toString(16)]),
-)
+const turned = (all: string) => [...all].map((one, i) => [one, all[(i + 3) % all.length]!])
+const OTHER: Record<string, string> = Object.fromEntries([
+  ...turned('123456789'),
+  ...turned('abcdef'),
+])
 
 /** Runs of its private files' bytes, as text of one byte a character. */
 export const bytesOf = ({ privately }: Tenant): string[] =>
