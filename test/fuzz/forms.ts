@@ -34,7 +34,7 @@ export function meaningful({
     version: versions,
     from: [...versions, '0', '5'],
     tag: ['latest', 'next'],
-    digest: [...digests, ...next, base],
+    digest: [...Array(4).fill(digests.slice(0, 3)).flat(), ...digests, ...next, base],
     manifest: both.flatMap((t) => [t.privately.digest, t.publicly.digest]),
     base: [base],
     structure: [base],

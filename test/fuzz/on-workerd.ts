@@ -7,6 +7,9 @@ import { listRoutes } from './routes.ts'
 /** What the client that speaks to workerd says itself, and lets nobody else say. */
 const TRANSPORT = ['content-length', 'transfer-encoding']
 
+/** Bytes: workerd closes the connection after a refusal with more than this unread, and the client sees no answer. */
+const MAX_BODY = 60_000
+
 /** The same over the registry in workerd with D1 and R2. The routes are those of the app, which is one for both. */
 export async function fuzzOnWorkerd(options: FuzzOptions): Promise<FuzzReport> {
   const node = await openOnNode()
@@ -18,7 +21,10 @@ export async function fuzzOnWorkerd(options: FuzzOptions): Promise<FuzzReport> {
     return workerd.app.request(path, { ...init, headers, redirect: 'manual' })
   }
   try {
-    return await fuzzRegistry({ request: request as never }, routes, options)
+    return await fuzzRegistry({ request: request as never }, routes, {
+      ...options,
+      maxBody: MAX_BODY,
+    })
   } finally {
     await workerd.close()
   }
