@@ -17,10 +17,7 @@ export interface CliContext {
 /** @throws ERR_UNAUTHENTICATED naming how to sign in */
 export function requireToken({ config }: CliContext): string {
   if (config.token) return config.token
-  throw new GraftError(
-    'ERR_UNAUTHENTICATED',
-    'this needs a token: graft login, or set GRAFT_TOKEN',
-  )
+  throw new GraftError('ERR_UNAUTHENTICATED', 'this needs a token: graft login, or set GRAFT_TOKEN')
 }
 
 export const registryOf = ({ config }: CliContext): RegistryClient =>
