@@ -150,10 +150,13 @@ describe('graft convert', () => {
       join(shell.folder, 'pointer'),
       'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n',
     )
-    mkdirSync(join(shell.folder, 'half'))
-    copyFileSync(join(peft, 'adapter_config.json'), join(shell.folder, 'half/adapter_config.json'))
+    mkdirSync(join(shell.folder, 'cut-off'))
+    copyFileSync(
+      join(peft, 'adapter_config.json'),
+      join(shell.folder, 'cut-off/adapter_config.json'),
+    )
     const whole = readFileSync(join(peft, 'adapter_model.safetensors'))
-    writeFileSync(join(shell.folder, 'half/adapter_model.safetensors'), whole.subarray(0, 40))
+    writeFileSync(join(shell.folder, 'cut-off/adapter_model.safetensors'), whole.subarray(0, 40))
     const cases: [string, string, RegExp][] = [
       [
         join(peft, 'adapter_model.safetensors'),
@@ -167,7 +170,7 @@ describe('graft convert', () => {
       ],
       ['pointer', 'ERR_SOURCE_UNKNOWN', /Git LFS pointer.*git lfs pull/],
       [
-        'half',
+        'cut-off',
         'ERR_SAFETENSORS_INVALID',
         /^adapter_model\.safetensors: header length must .* got 1000; download/,
       ],
