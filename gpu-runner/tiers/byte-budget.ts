@@ -89,8 +89,15 @@ export class ByteBudget<K> {
     this.#used -= bytes
   }
 
-  /** Claimed bytes are an item now. One of the same key is replaced. */
+  /** Claimed bytes are an item now. One of the same key is replaced, and what held it in place holds the new one. */
   commit(key: K, bytes: number): void {
+    const item = this.#items.get(key)
+    if (item && item.pins > 0) {
+      this.#used -= item.bytes
+      item.bytes = bytes
+      this.touch(key)
+      return
+    }
     this.remove(key)
     this.#items.set(key, { bytes, pins: 0, credit: this.#creditOf(bytes) })
   }

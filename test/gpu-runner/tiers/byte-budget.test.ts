@@ -62,6 +62,18 @@ describe('a byte budget', () => {
     expect(budget.used).toBe(0)
   })
 
+  it('keeps an item in place that is replaced while it is held', () => {
+    const budget = new ByteBudget<string>(100)
+    fill(budget, 'c', 0)
+    const release = budget.pin('c')!
+    fill(budget, 'c', 46)
+    expect(budget.claim(55)).toBeNull()
+    expect(budget.entries()).toMatchObject([{ key: 'c', bytes: 46, pins: 1 }])
+    release()
+    expect(budget.claim(55)).toEqual(['c'])
+    expect(budget.used).toBe(55)
+  })
+
   it('is never passed and never evicts a pin, whatever happens in whatever order', () => {
     const key = fc.constantFrom('a', 'b', 'c', 'd', 'e')
     const bytes = fc.integer({ min: 0, max: 60 })
