@@ -14,6 +14,7 @@ import {
 import { joinBlocks, parseBlock } from './blocks.ts'
 import { diagonalMatrix } from './diagonal.ts'
 import type { OpenAdapter } from './exporter.ts'
+import { inverseOrder, permuteRows } from './permute-rows.ts'
 import { movePlane } from './planes.ts'
 import { gather, parseSpread } from './spread.ts'
 import { transposed } from './transpose.ts'
@@ -79,18 +80,6 @@ function fromSpread(row: KeyRow, tensor: TensorSource): TensorSource {
   return gather(tensor, parseSpread(row.transform) ?? fail(row)) ?? fail(row)
 }
 
-/** Undoes `rows a,b,..`: canonical row i was the source's row order[i]. */
-function unsortRows(tensor: TensorSource, order: number[]): TensorSource {
-  return derivedTensor(tensor.dtype, tensor.shape, tensor.data.size, async () => {
-    const { data: sorted } = await readTensor(tensor)
-    const bytes = sorted.length / order.length
-    const data = new Uint8Array(sorted.length)
-    for (const [to, from] of order.entries())
-      data.set(sorted.subarray(to * bytes, (to + 1) * bytes), from * bytes)
-    return data
-  })
-}
-
 function restore(
   rows: readonly KeyRow[],
   tensors: ReadonlyMap<string, TensorSource>,
@@ -104,7 +93,8 @@ function restore(
   if (rows.length !== 1) throw unknown(row)
   if (kind === 'identity') return tensor
   if (kind === 'shape') return reshaped(tensor, argument === '' ? [] : numbers(argument))
-  if (kind === 'rows') return unsortRows(tensor, numbers(argument))
+  // Canonical row i was the source's row order[i].
+  if (kind === 'rows') return permuteRows(tensor, inverseOrder(numbers(argument)))
   if (kind === 'transpose') return transposed(tensor)
   if (kind === 'diagonal') return diagonalMatrix(tensor)
   if (kind === 'spread') return fromSpread(row, tensor)

@@ -1,6 +1,7 @@
 import type { Activation, Bottleneck } from '@graft/sdk/format/operations.ts'
 import type { TensorSource } from '@graft/sdk/format/tensor-source.ts'
-import { type ExportPart, type ExportWork, leftOut, placeOf, unfit } from './export-parts.ts'
+import { unfit } from '../way-out.ts'
+import { type ExportPart, type ExportWork, leftOut, placeOf } from './export-parts.ts'
 
 const NON_LINEARITY: Record<Activation, string> = {
   relu: 'relu',

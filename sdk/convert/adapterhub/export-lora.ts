@@ -4,7 +4,8 @@ import { derivedTensor, reshaped, type TensorSource } from '@graft/sdk/format/te
 import type { Loss } from '../exporter.ts'
 import { foldFactors } from '../fold-factors.ts'
 import { commonScale, foldedFactor, padRank, scaleTensor } from '../rank-and-scale.ts'
-import { type ExportPart, type ExportWork, leftOut, placeOf, unfit } from './export-parts.ts'
+import { unfit } from '../way-out.ts'
+import { type ExportPart, type ExportWork, leftOut, placeOf } from './export-parts.ts'
 
 type Update = LowRank | Magnitude
 

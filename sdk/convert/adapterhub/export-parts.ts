@@ -1,9 +1,8 @@
 import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
-import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { Operation } from '@graft/sdk/format/operations.ts'
 import type { TensorSource } from '@graft/sdk/format/tensor-source.ts'
 import type { Loss } from '../exporter.ts'
-import { wayOut } from '../way-out.ts'
+import { unfit } from '../way-out.ts'
 import type { Family } from './families.ts'
 
 /** What every method's export reads. */
@@ -23,11 +22,6 @@ export interface ExportPart {
   tensors: Map<string, TensorSource>
   losses: Loss[]
   notes: string[]
-}
-
-/** @throws ERR_METHOD_UNSUPPORTED: what AdapterHub has no place for, and the way out */
-export function unfit(op: Operation, why: string): never {
-  throw new GraftError('ERR_METHOD_UNSUPPORTED', `${op.op} at ${op.site}: ${why}. ${wayOut(op)}`)
 }
 
 /** The block that a site lies in, and the path inside. */

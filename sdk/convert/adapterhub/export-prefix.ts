@@ -1,7 +1,8 @@
 import type { Prefix } from '@graft/sdk/format/operations.ts'
 import { blockTransform } from '../blocks.ts'
 import { restoreTensors } from '../restore.ts'
-import { type ExportPart, type ExportWork, leftOut, placeOf, unfit } from './export-parts.ts'
+import { unfit } from '../way-out.ts'
+import { type ExportPart, type ExportWork, leftOut, placeOf } from './export-parts.ts'
 
 /** A flat prefix, and the copy of it per block that the library's own files have. */
 export function exportPrefix(work: ExportWork, prefixes: readonly Prefix[]): ExportPart {

@@ -1,13 +1,14 @@
-import { type BaseSites, createBaseSites } from '@graft/sdk/format/base-sites.ts'
+import { createBaseSites } from '@graft/sdk/format/base-sites.ts'
 import { sameBytes } from '@graft/sdk/format/byte-source.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { KeyRow } from '@graft/sdk/format/manifest.ts'
 import type { Replace } from '@graft/sdk/format/operations.ts'
 import { openSafetensors, safetensorsSource } from '@graft/sdk/format/safetensors-source.ts'
 import type { TensorSource } from '@graft/sdk/format/tensor-source.ts'
-import { type Collector, createCollector } from '../compiled.ts'
+import { createCollector } from '../compiled.ts'
 import { readConfigFile } from '../config-file.ts'
 import { checkKeys, readConfig } from '../config-keys.ts'
+import { replaceWhole } from '../replace-whole.ts'
 import { restoreTensors } from '../restore.ts'
 import type { ConfigObject, ImportBase, SourceFiles } from '../source-format.ts'
 import { HEAD_KEYS, LM_HEAD_KEYS } from './keys.ts'
@@ -47,23 +48,6 @@ function pathsOf(config: ConfigObject, path: string, keys: readonly string[]): M
   return new Map(
     keys.map((key) => [key, key.replace(`heads.${name}.0.`, 'lm_head.')] as [string, string]),
   )
-}
-
-function replaceWhole(
-  collector: Collector,
-  sites: BaseSites,
-  key: string,
-  site: string,
-  param: 'weight' | 'bias',
-): Replace {
-  const [{ shape }, want] = [collector.peek(key)!, sites.shape(`${site}.${param}`)!]
-  if (shape.join() !== want.join())
-    throw new GraftError(
-      'ERR_TENSOR_SHAPE',
-      `${expected(`tensor ${key}`, `[${want}] as in the base`, shape)}; a resized vocabulary needs a base of that size`,
-    )
-  const value = collector.take(key, site, `full.${param === 'weight' ? 'w' : 'b'}`)
-  return { op: 'replace', site, param, shape, slots: { value } }
 }
 
 /**

@@ -5,19 +5,15 @@ import { safetensorsSource } from '@graft/sdk/format/safetensors-source.ts'
 import { reshaped, type TensorSource } from '@graft/sdk/format/tensor-source.ts'
 import type { ExportContext, Exported, Loss, OpenAdapter } from '../exporter.ts'
 import { foldFactors } from '../fold-factors.ts'
-import { wayOut } from '../way-out.ts'
+import { unfit } from '../way-out.ts'
 import { kohyaNames } from './export-names.ts'
 
 type Update = LowRank | Magnitude
 
 /** @throws ERR_METHOD_UNSUPPORTED naming what Kohya's format has no key for */
 function asUpdate(op: Operation): Update {
-  const refuse = (what: string): never => {
-    throw new GraftError(
-      'ERR_METHOD_UNSUPPORTED',
-      `${op.op} at ${op.site}: Kohya's format holds LoRA and DoRA only, and has no key for ${what}. ${wayOut(op)}`,
-    )
-  }
+  const refuse = (what: string): never =>
+    unfit(op, `Kohya's format holds LoRA and DoRA only, and has no key for ${what}`)
   if (op.op !== 'low_rank' && op.op !== 'magnitude') return refuse(op.op)
   if (op.op === 'low_rank' && op.experts !== undefined) return refuse('stacked experts')
   if (op.op === 'low_rank' && op.slots.Bbias !== undefined) return refuse('a bias of B (lora_bias)')

@@ -6,8 +6,9 @@ import type { ExportContext, Exported, Loss, OpenAdapter } from '../exporter.ts'
 import { foldFactors } from '../fold-factors.ts'
 import { commonScale, foldedFactor, padRank, scaleTensor } from '../rank-and-scale.ts'
 import { transposed } from '../transpose.ts'
+import { unfit } from '../way-out.ts'
 import { MLX_FILES } from './files.ts'
-import { checkPair, mlxPath, sitesOf, targetsOf, unfit } from './targets.ts'
+import { checkPair, mlxPath, sitesOf, targetsOf } from './targets.ts'
 
 type Update = LowRank | Magnitude
 

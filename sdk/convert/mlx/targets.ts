@@ -3,13 +3,8 @@ import { GraftError } from '@graft/sdk/format/errors.ts'
 import type { Manifest } from '@graft/sdk/format/manifest.ts'
 import type { Operation } from '@graft/sdk/format/operations.ts'
 import type { ExportContext } from '../exporter.ts'
-import { wayOut } from '../way-out.ts'
+import { unfit } from '../way-out.ts'
 import { countBlocks, inBlock } from './modules.ts'
-
-/** @throws ERR_METHOD_UNSUPPORTED: what MLX has no place for, and the way out */
-export function unfit(op: Operation, why: string): never {
-  throw new GraftError('ERR_METHOD_UNSUPPORTED', `${op.op} at ${op.site}: ${why}. ${wayOut(op)}`)
-}
 
 export const sitesOf = (manifest: Manifest, { base }: ExportContext): BaseSites | null =>
   base ? createBaseSites(base.tensors, manifest.base.modelType) : null

@@ -2,10 +2,11 @@ import type { BaseSites } from '@graft/sdk/format/base-sites.ts'
 import { expected, GraftError } from '@graft/sdk/format/errors.ts'
 import type { Replace } from '@graft/sdk/format/operations.ts'
 import type { Json } from '@graft/sdk/format/strict-json.ts'
-import { derivedTensor, readTensor, type TensorSource } from '@graft/sdk/format/tensor-source.ts'
 import { type Collector, resolveSite } from '../compiled.ts'
 import type { ConfigReader } from '../config-keys.ts'
 import { embeddingPath } from '../layers.ts'
+import { permuteRows } from '../permute-rows.ts'
+import { replaceWhole } from '../replace-whole.ts'
 import { isSaved } from './targets.ts'
 
 /** A whole tensor instead of the base's, of exactly its shape. @throws ERR_TENSOR_UNMATCHED, ERR_TENSOR_SHAPE */
@@ -17,20 +18,7 @@ export function replaceTensor(
   param: 'weight' | 'bias',
 ): Replace {
   const site = resolveSite(sites, path, key)
-  const want = sites.shape(`${site}.${param}`)
-  if (want === null)
-    throw new GraftError(
-      'ERR_TENSOR_UNMATCHED',
-      `tensor ${key} replaces ${site}.${param}, which the base does not have`,
-    )
-  const { shape } = collector.peek(key)!
-  if (shape.join() !== want.join())
-    throw new GraftError(
-      'ERR_TENSOR_SHAPE',
-      `${expected(`tensor ${key}`, `[${want}] as in the base`, shape)}; a resized vocabulary needs a base of that size`,
-    )
-  const value = collector.take(key, site, `full.${param === 'weight' ? 'w' : 'b'}`)
-  return { op: 'replace', site, param, shape, slots: { value } }
+  return replaceWhole(collector, sites, key, site, param)
 }
 
 const TOKEN_ROWS = /^(.+)\.token_adapter\.trainable_tokens_delta$/
@@ -114,7 +102,7 @@ export function tokenRows(
   const sorted = order.every((from, to) => from === to)
   const value = sorted
     ? collector.take(key, site, 'tok.rows')
-    : collector.add(key, site, 'tok.rows', pickRows(tensor, order), `rows ${order.join(',')}`)
+    : collector.add(key, site, 'tok.rows', permuteRows(tensor, order), `rows ${order.join(',')}`)
   return {
     op: 'replace',
     site,
@@ -123,15 +111,4 @@ export function tokenRows(
     rows,
     slots: { value },
   }
-}
-
-function pickRows(tensor: TensorSource, order: number[]): TensorSource {
-  return derivedTensor(tensor.dtype, tensor.shape, tensor.data.size, async () => {
-    const { data: source } = await readTensor(tensor)
-    const bytes = source.length / order.length
-    const data = new Uint8Array(source.length)
-    for (const [to, from] of order.entries())
-      data.set(source.subarray(from * bytes, (from + 1) * bytes), to * bytes)
-    return data
-  })
 }
