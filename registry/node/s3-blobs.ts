@@ -18,6 +18,16 @@ import {
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { isGraftError } from '@graft/sdk/format/errors.ts'
 import {
+  blobKey,
+  hexOf,
+  partKey,
+  partsPrefix,
+  presignPart,
+  STAGING,
+  stagedKey,
+  stagingPrefix,
+} from '../stores/blob-keys.ts'
+import {
   type BlobStore,
   type ByteRange,
   type Bytes,
@@ -26,23 +36,12 @@ import {
   type StoredPart,
   wrongPart,
 } from '../stores/blob-store.ts'
-import { presignS3, type S3Address } from '../stores/presign-s3.ts'
+import type { S3Address } from '../stores/presign-s3.ts'
 import { countChunk } from './collect-chunks.ts'
 import { nodeHash } from './node-hash.ts'
 
 /** All that of a body is in memory at once. S3 wants 5 MiB at least, R2 wants all parts but the last alike. */
 const PART_BYTES = 8 * 1024 * 1024
-
-const hexOf = (digest: Digest): string => digest.slice('sha256:'.length)
-const blobKey = (digest: Digest): string => `blobs/${hexOf(digest)}`
-const STAGING = 'staging/'
-const stagingPrefix = (upload: string): string => `${STAGING}${upload}/`
-const stagedKey = (upload: string, digest: Digest): string =>
-  `${stagingPrefix(upload)}${hexOf(digest)}`
-const partsPrefix = (upload: string, digest: Digest): string =>
-  `${stagedKey(upload, digest)}.parts/`
-const partKey = (upload: string, digest: Digest, number: number): string =>
-  `${partsPrefix(upload, digest)}${number}`
 
 const statusOf = (e: unknown): number | undefined =>
   (e as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode
@@ -240,13 +239,7 @@ export function createS3Blobs(bucket: string, config: S3ClientConfig): BlobStore
       return found.sort((a, b) => a.number - b.number)
     },
     presignPart: async (upload, digest, number, size, seconds) =>
-      presignS3(await address(), {
-        method: 'PUT',
-        key: partKey(upload, digest, number),
-        headers: { 'content-length': String(size) },
-        seconds,
-        at: new Date(),
-      }),
+      presignPart(await address(), { upload, digest, number, size }, seconds),
     async joinParts(upload, digest, size, count) {
       const key = stagedKey(upload, digest)
       const sources = Array.from({ length: count }, (_, i) => partKey(upload, digest, i + 1))

@@ -1,6 +1,16 @@
 import type { Digest } from '@graft/sdk/format/digest.ts'
 import { isGraftError } from '@graft/sdk/format/errors.ts'
 import {
+  blobKey,
+  hexOf,
+  partKey,
+  partsPrefix,
+  presignPart,
+  STAGING,
+  stagedKey,
+  stagingPrefix,
+} from '../stores/blob-keys.ts'
+import {
   type BlobStore,
   type ByteRange,
   type Bytes,
@@ -10,20 +20,8 @@ import {
   type StoredPart,
   wrongPart,
 } from '../stores/blob-store.ts'
-import { presignS3, type S3Address } from '../stores/presign-s3.ts'
+import type { S3Address } from '../stores/presign-s3.ts'
 import { workersHash } from './workers-hash.ts'
-
-const hexOf = (digest: Digest): string => digest.slice('sha256:'.length)
-const blobKey = (digest: Digest): string => `blobs/${hexOf(digest)}`
-const STAGING = 'staging/'
-const stagingPrefix = (upload: string): string => `${STAGING}${upload}/`
-const stagedKey = (upload: string, digest: Digest): string =>
-  `${stagingPrefix(upload)}${hexOf(digest)}`
-
-const partsPrefix = (upload: string, digest: Digest): string =>
-  `${stagedKey(upload, digest)}.parts/`
-const partKey = (upload: string, digest: Digest, number: number): string =>
-  `${partsPrefix(upload, digest)}${number}`
 
 const toHex = (bytes: ArrayBuffer): string =>
   Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, '0')).join('')
@@ -136,13 +134,7 @@ export function createR2Blobs(bucket: R2Bucket, s3: S3Address | null = null): Bl
     ...(s3
       ? {
           presignPart: (upload, digest, number, size, seconds) =>
-            presignS3(s3, {
-              method: 'PUT',
-              key: partKey(upload, digest, number),
-              headers: { 'content-length': String(size) },
-              seconds,
-              at: new Date(),
-            }),
+            presignPart(s3, { upload, digest, number, size }, seconds),
         }
       : {}),
     async joinParts(upload, digest, size, count) {
