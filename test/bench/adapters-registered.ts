@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { createDiskCache } from '@graft/runner/tiers/disk-cache.ts'
 import { generateSigningKey } from '@graft/sdk/format/jws.ts'
 import type { AdapterPull } from '@graft/sdk/protocol/runner-api.ts'
+import { mulberry32 } from '../random.ts'
 import { type Bench, NOTHING } from './bench.ts'
 import { randomPrompt } from './rows.ts'
 import { median, rounded, summary } from './statistics.ts'
@@ -11,7 +12,7 @@ import { bankBytesOf } from './tiers/bank-bytes.ts'
 import { createCaller, openBenchEngine, openBenchRunner } from './tiers/bench-runner.ts'
 import { createLoraFiles, signedRecord } from './tiers/lora-files.ts'
 import { readMetrics } from './tiers/read-metrics.ts'
-import { seededRandom, zipf } from './tiers/zipf.ts'
+import { zipf } from './tiers/zipf.ts'
 
 const RANK = 16
 const SLOTS = 16
@@ -94,7 +95,7 @@ export const adaptersRegistered: Bench = {
     await Promise.all(Array.from({ length: CLIENTS }, worker))
     lap('each called once')
 
-    const random = seededRandom(7)
+    const random = mulberry32(7)
     const draw = zipf(registered, ALPHA, random)
     const inFlight = new Set<number>()
     let arm: Arm = 'resident'

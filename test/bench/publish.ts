@@ -1,49 +1,20 @@
-import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { importSource } from '@graft/convert/import-adapter.ts'
 import { createRegistryClient } from '@graft/sdk/client/registry-client.ts'
 import { baseDigest } from '@graft/sdk/format/base-identity.ts'
-import { CHUNK_BYTES, chunksOf } from '@graft/sdk/format/byte-source.ts'
-import { type CreateHash, fromHex } from '@graft/sdk/format/digest.ts'
+import { fromHex } from '@graft/sdk/format/digest.ts'
 import { generateSigningKey } from '@graft/sdk/format/jws.ts'
-import type { Manifest } from '@graft/sdk/format/manifest.ts'
 import { type Bench, NOTHING } from './bench.ts'
-import { type BigAdapter, writeBigAdapter } from './format/big-adapter.ts'
+import { writeBigAdapter } from './format/big-adapter.ts'
 import { fileSource } from './format/file-source.ts'
+import { importToDisk } from './format/import-to-disk.ts'
 import { rounded } from './statistics.ts'
+import { startRegistry } from './tiers/start-registry.ts'
 
 /** 21 MB of rank-64 LoRA each, f32: 24 layers are 500 MB. */
 const LAYERS = { quick: 6, whole: 24 }
-const SERVER = join(import.meta.dirname, 'tiers/registry-process.ts')
-
-const nodeHash: CreateHash = () => {
-  const hash = createHash('sha256')
-  return { update: (bytes) => void hash.update(bytes), digest: () => fromHex(hash.digest('hex')) }
-}
-
-/** The canonical file on disk, beside its source. */
-async function importToDisk({ folder, base }: BigAdapter): Promise<Manifest> {
-  await using config = await fileSource(join(folder, 'adapter_config.json'))
-  await using weights = await fileSource(join(folder, 'adapter_model.safetensors'))
-  const files = new Map([
-    ['adapter_config.json', config],
-    ['adapter_model.safetensors', weights],
-  ])
-  const made = await importSource({
-    ...{ files, base, name: '@bench/big', version: '1.0.0' },
-    createHash: nodeHash,
-  })
-  const out = await open(join(folder, 'adapter.safetensors'), 'w')
-  for await (const chunk of chunksOf(made.safetensors, new Uint8Array(CHUNK_BYTES)))
-    await out.write(chunk)
-  await out.close()
-  return made.manifest
-}
 
 /** Bytes of another process's memory, now and at its most since `resetPeak`. Linux only: elsewhere nothing tells. */
 async function memoryOf(pid: number): Promise<{ now: number; peak: number }> {
@@ -53,27 +24,6 @@ async function memoryOf(pid: number): Promise<{ now: number; peak: number }> {
 }
 /** proc_pid_clear_refs(5): 5 sets the peak to what it is now. */
 const resetPeak = (pid: number): Promise<void> => writeFile(`/proc/${pid}/clear_refs`, '5')
-
-async function startServer(stack: AsyncDisposableStack, folder: string) {
-  const code = crypto.randomUUID()
-  const child = spawn(process.execPath, [SERVER, join(folder, 'registry'), code], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  const ended = once(child, 'exit')
-  stack.defer(async () => {
-    child.stdin.end()
-    await ended
-  })
-  const [line] = await Promise.race([
-    once(createInterface(child.stdout), 'line'),
-    ended.then(([status]): never => {
-      throw new Error(`the registry ended with ${status}`)
-    }),
-  ])
-  const url = String(line)
-  const { token } = await createRegistryClient({ url }).setup({ code, user: 'ada', org: 'bench' })
-  return { url, token, pid: child.pid! }
-}
 
 /**
  * An adapter of 500 MB from disk through the client into the Node server's file store, verified there, and out again: the
@@ -91,7 +41,10 @@ export const publish: Bench = {
     const { size, sha256 } = manifest.files.find((file) => file.role === 'canonical')!
     const mb = size / 1e6
     progress(`an adapter of ${mb.toFixed(0)} MB`)
-    const { url, token, pid } = await startServer(stack, folder)
+    const { url, setupCode, pid } = await startRegistry(stack, join(folder, 'registry'))
+    const { token } = await createRegistryClient({ url }).setup({
+      ...{ code: setupCode, user: 'ada', org: 'bench' },
+    })
     const client = createRegistryClient({ url, token })
     const key = await generateSigningKey()
     await client.addKey('bench', key.publicJwk)

@@ -2,6 +2,7 @@ import type { Engine } from '@graft/runner/engine/engine.ts'
 import { createScheduler } from '@graft/runner/scheduler/scheduler.ts'
 import { isGraftError } from '@graft/sdk/format/errors.ts'
 import { describe, expect, it } from 'vitest'
+import { mulberry32 } from '../random.ts'
 import { createScriptedEngine } from './helpers/scripted-engine.ts'
 
 const SLOTS = 8
@@ -11,17 +12,6 @@ const STEP_MS = 25
 const MEAN_TOKENS = 40
 /** Sequences a second that the engine can serve. */
 const CAPACITY = (SLOTS * 1_000) / STEP_MS / MEAN_TOKENS
-
-/** Numbers in [0, 1) from a seed: mulberry32. */
-function randomOf(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 interface Outcome {
   refused: number
@@ -46,7 +36,7 @@ async function simulate(options: {
   /** Part of the refused that come back. */
   faithful: number
 }): Promise<Outcome> {
-  const random = randomOf(options.seed)
+  const random = mulberry32(options.seed)
   let now = 1_000_000
   const begin = now
   let callers = 0

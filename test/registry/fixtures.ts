@@ -27,6 +27,7 @@ import type {
   TokenAnswer,
 } from '@graft/sdk/protocol/registry-api.ts'
 import type { Scope } from '@graft/sdk/protocol/tokens.ts'
+import { mulberry32 } from '../random.ts'
 
 export const SETUP_CODE = 'let-me-in'
 export const ISSUER = 'https://registry.test'
@@ -47,20 +48,9 @@ export function temporaryFolder(): { path: string; clean(): void } {
   return { path, clean: () => rmSync(path, { recursive: true, force: true }) }
 }
 
-/** mulberry32: the fixture's weights are the same in every run. */
-function seeded(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}
-
 /** Little-endian f32 of `count` numbers in [-0.5, 0.5). */
 export function floats(count: number, seed: number): Uint8Array {
-  const next = seeded(seed)
+  const next = mulberry32(seed)
   return new Uint8Array(Float32Array.from({ length: count }, () => next() - 0.5).buffer)
 }
 
@@ -336,8 +326,8 @@ export async function furnish(app: { request: App['request'] }): Promise<House> 
   }
 }
 
-/** A furnished registry on disk, in a folder of its own. */
-export async function openHouse(options: Partial<NodeRegistryOptions> = {}) {
+/** A registry on disk that nobody has set up, in a folder of its own. */
+export async function openRegistry(options: Partial<NodeRegistryOptions> = {}) {
   const folder = temporaryFolder()
   const stateDir = folder.path
   const registry = await createNodeRegistry({
@@ -347,7 +337,7 @@ export async function openHouse(options: Partial<NodeRegistryOptions> = {}) {
     ...options,
   })
   return {
-    ...(await furnish(registry.app)),
+    app: registry.app,
     registry,
     stateDir,
     async close() {
@@ -355,4 +345,10 @@ export async function openHouse(options: Partial<NodeRegistryOptions> = {}) {
       folder.clean()
     },
   }
+}
+
+/** The same, furnished. */
+export async function openHouse(options: Partial<NodeRegistryOptions> = {}) {
+  const { app, ...house } = await openRegistry(options)
+  return { ...(await furnish(app)), ...house }
 }

@@ -1,21 +1,12 @@
 import { createIssuerFeed } from '@graft/edge/auth/issuer-feed.ts'
-import { createNodeRegistry } from '@graft/registry/node/create-node-registry.ts'
 import { afterAll, expect, it } from 'vitest'
 import { createEdgeOfTests } from '../edge/helpers/edge.ts'
 import { listen } from '../edge/helpers/listen.ts'
-import { ISSUER, openHouse, SETUP_CODE, temporaryFolder } from './fixtures.ts'
+import { ISSUER, openHouse, openRegistry } from './fixtures.ts'
 import { tokensContract } from './tokens.ts'
 
-const folder = temporaryFolder()
-const opening = createNodeRegistry({
-  stateDir: folder.path,
-  issuerName: ISSUER,
-  setupCode: SETUP_CODE,
-})
-afterAll(async () => {
-  await (await opening).close()
-  folder.clean()
-})
+const opening = openRegistry()
+afterAll(async () => (await opening).close())
 
 tokensContract('Node', async () => opening)
 

@@ -1,6 +1,5 @@
-import { createNodeRegistry } from '@graft/registry/node/create-node-registry.ts'
 import { afterAll, expect, it } from 'vitest'
-import { furnish, ISSUER, SETUP_CODE, temporaryFolder } from './fixtures.ts'
+import { furnish, ISSUER, openRegistry } from './fixtures.ts'
 import { startIssuer } from './local-issuer.ts'
 import { oauthOf } from './sign-in.ts'
 import { trustedPublishingContract } from './trusted-publishing.ts'
@@ -12,12 +11,8 @@ afterAll(async () => {
 
 async function open(clock = () => new Date(), alg = 'RS256') {
   const [issuer, stranger] = [await startIssuer(alg), await startIssuer()]
-  const folder = temporaryFolder()
-  const registry = await createNodeRegistry({
-    ...{ stateDir: folder.path, issuerName: ISSUER, setupCode: SETUP_CODE, clock },
-    trustedIssuers: [issuer.url],
-  })
-  closing.push(issuer.close, stranger.close, folder.clean, () => registry.close())
+  const registry = await openRegistry({ clock, trustedIssuers: [issuer.url] })
+  closing.push(issuer.close, stranger.close, registry.close)
   return { app: registry.app, issuer, stranger }
 }
 

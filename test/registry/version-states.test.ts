@@ -8,6 +8,7 @@ import {
   adapter,
   furnish,
   ISSUER,
+  openRegistry,
   publish,
   publishRequest,
   SETUP_CODE,
@@ -15,21 +16,14 @@ import {
 } from './fixtures.ts'
 import { versionStates } from './version-states.ts'
 
-const folder = temporaryFolder()
-const opening = createNodeRegistry({
-  stateDir: folder.path,
-  issuerName: ISSUER,
-  setupCode: SETUP_CODE,
-})
-afterAll(async () => {
-  await (await opening).close()
-  folder.clean()
-})
+const opening = openRegistry()
+afterAll(async () => (await opening).close())
 
 versionStates('node:sqlite', async () => (await opening).app)
 
-it('every change left an audit line and a leaf of the log, in order and once', () => {
-  const db = new DatabaseSync(join(folder.path, 'registry.sqlite'), { readOnly: true })
+it('every change left an audit line and a leaf of the log, in order and once', async () => {
+  const { stateDir } = await opening
+  const db = new DatabaseSync(join(stateDir, 'registry.sqlite'), { readOnly: true })
   const events = db
     .prepare(`SELECT actor, kind, subject FROM events WHERE subject LIKE '@acme/yank%' ORDER BY id`)
     .all() as { actor: string; kind: string; subject: string }[]

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fromHex } from '@graft/sdk/format/digest.ts'
+import { mulberry32 } from '../../random.ts'
+import { zipf } from '../tiers/zipf.ts'
 import type { Outcome, RunnerCaller } from './call-runner.ts'
 import { type KnownAnswer, MAX_TOKENS } from './known-answers.ts'
 
@@ -56,28 +58,6 @@ export const newTally = (): Tally => ({
   firstToken: [],
 })
 
-/** mulberry32: small, seeded, and good enough to deal traffic. */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let z = Math.imul(state ^ (state >>> 15), state | 1)
-    z ^= z + Math.imul(z ^ (z >>> 7), z | 61)
-    return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-/** Draws a rank in [0, count): 1 / (rank + 1) ** ZIPF. */
-export function zipf(count: number, random: () => number): () => number {
-  const sums: number[] = []
-  let total = 0
-  for (let rank = 0; rank < count; rank++) sums.push((total += (rank + 1) ** -ZIPF))
-  return () => {
-    const at = random() * total
-    return sums.findIndex((sum) => at < sum)
-  }
-}
-
 /** Sends requests in a Poisson stream until `until` (performance.now()); resolves when all are answered. */
 export async function runTraffic(
   runner: RunnerCaller,
@@ -85,8 +65,8 @@ export async function runTraffic(
   how: { rate: number; seed: number; until: number; tally: Tally },
 ): Promise<void> {
   const { rate, until, tally } = how
-  const random = seededRandom(how.seed)
-  const draw = zipf(known.length, random)
+  const random = mulberry32(how.seed)
+  const draw = zipf(known.length, ZIPF, random)
   const inFlight = new Set<Promise<void>>()
 
   const kindOf = (): Kind => {

@@ -1,12 +1,10 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createInterface } from 'node:readline'
 import { createRegistryClient } from '@graft/sdk/client/registry-client.ts'
 import { generateSigningKey, signEnvelope } from '@graft/sdk/format/jws.ts'
 import { type Goldens, JWS_TYPES } from '@graft/sdk/format/manifest.ts'
 import { goldensStatement, statementBytes } from '@graft/sdk/format/statements.ts'
 import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
 import type { LoraFile } from './lora-files.ts'
+import { startRegistry } from './start-registry.ts'
 
 const ORG = 'bench'
 
@@ -22,22 +20,7 @@ export async function openBenchRegistry(
   folder: string,
   base: BaseRecord,
 ): Promise<BenchRegistry> {
-  const code = crypto.randomUUID()
-  const script = new URL('./registry-process.ts', import.meta.url).pathname
-  const child = spawn(process.execPath, [script, folder, code], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  const ended = once(child, 'exit')
-  stack.defer(async () => {
-    child.stdin.end()
-    await ended
-  })
-  const url = await Promise.race([
-    once(createInterface(child.stdout), 'line').then(([line]) => String(line)),
-    ended.then(([status]) => {
-      throw new Error(`the registry ended with ${status}`)
-    }),
-  ])
+  const { url, setupCode: code } = await startRegistry(stack, folder)
   const { token } = await createRegistryClient({ url }).setup({ code, user: 'operator', org: ORG })
   const client = createRegistryClient({ url, token })
   const key = await generateSigningKey()

@@ -1,15 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { importAdapter } from '@graft/convert/import-adapter.ts'
-import { type Digest, sha256 } from '@graft/sdk/format/digest.ts'
-import { generateSigningKey, signEnvelope } from '@graft/sdk/format/jws.ts'
+import { sha256 } from '@graft/sdk/format/digest.ts'
 import type { Goldens } from '@graft/sdk/format/manifest.ts'
-import { manifestBytes } from '@graft/sdk/format/parse-manifest.ts'
 import { readSafetensors, type Tensor, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
-import { goldensStatement, statementBytes } from '@graft/sdk/format/statements.ts'
 import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
 import { readFolder } from '../../sdk/convert/fixtures.ts'
-import type { Published } from './published.ts'
+import { type Published, signVersion } from './published.ts'
 
 /** Adapters of dense operations on a base of two layers, with PEFT's logits: test/sdk/convert/peft/dense/make.py. */
 export const DENSE = join(import.meta.dirname, '../../sdk/convert/peft/dense/fixtures')
@@ -53,26 +50,5 @@ export async function publishDense(
       greedy: { tokenIds: [], margins: [] },
     })),
   }
-  const bytes = manifestBytes(manifest)
-  const digest = await sha256(bytes)
-  const key = await generateSigningKey()
-  const createdAt = '2026-01-01T00:00:00.000Z'
-  const statement = statementBytes(goldensStatement(manifest.name, digest, goldens))
-  const fileDigest = manifest.files[0]!.sha256
-  return {
-    digest,
-    manifest,
-    file: fileDigest,
-    blobs: new Map<Digest, Uint8Array>([
-      [fileDigest, file],
-      [goldens.logits.sha256, logits],
-    ]),
-    record: {
-      digest,
-      envelope: await signEnvelope(bytes, 'graft-manifest+jws', [key]),
-      attestations: [await signEnvelope(statement, 'graft-attestation+jws', [key])],
-      keys: [{ kid: key.kid, jwk: key.publicJwk, status: 'active', createdAt }],
-      publishedAt: createdAt,
-    },
-  }
+  return signVersion({ manifest, file, goldens: { goldens, blob: logits } })
 }

@@ -79,7 +79,6 @@ async function makeGoldens(shift: number): Promise<{ goldens: Goldens; blob: Uin
 /** A signed version of one low-rank operation, and the blobs that a registry would hold. */
 export async function publish(options: PublishOptions): Promise<Published> {
   const { base, shift, name = '@acme/shift', goldenShift = shift } = options
-  const key = options.key ?? (await generateSigningKey())
   const a = { dtype: 'F32', shape: [1, 4], data: f32(shift, 0, 0, 0) }
   const b = { dtype: 'F32', shape: [4, 1], data: f32(1, 1, 1, 1) }
   const file = writeSafetensors(
@@ -124,24 +123,35 @@ export async function publish(options: PublishOptions): Promise<Published> {
     origin: null,
     crit: [],
   }
+  const goldens = goldenShift === null ? null : await makeGoldens(goldenShift)
+  return signVersion({ manifest, file, goldens, ...(options.key ? { key: options.key } : {}) })
+}
+
+/** A version as its author signs it, and the blobs that a registry would hold. */
+export async function signVersion(version: {
+  manifest: Manifest
+  file: Uint8Array
+  goldens: { goldens: Goldens; blob: Uint8Array } | null
+  key?: SigningKey
+}): Promise<Published> {
+  const { manifest, file, goldens } = version
+  const key = version.key ?? (await generateSigningKey())
   const bytes = manifestBytes(manifest)
-  const digest = await sha256(bytes)
+  const [digest, fileDigest] = [await sha256(bytes), await sha256(file)]
   const blobs = new Map<Digest, Uint8Array>([[fileDigest, file]])
   const attestations = []
-  if (goldenShift !== null) {
-    const { goldens, blob } = await makeGoldens(goldenShift)
-    blobs.set(goldens.logits.sha256, blob)
-    const statement = statementBytes(goldensStatement(name, digest, goldens))
+  if (goldens !== null) {
+    blobs.set(goldens.goldens.logits.sha256, goldens.blob)
+    const statement = statementBytes(goldensStatement(manifest.name, digest, goldens.goldens))
     attestations.push(await signEnvelope(statement, 'graft-attestation+jws', [key]))
   }
+  const createdAt = '2026-01-01T00:00:00.000Z'
   const record: VersionRecord = {
     digest,
     envelope: await signEnvelope(bytes, 'graft-manifest+jws', [key]),
     attestations,
-    keys: [
-      { kid: key.kid, jwk: key.publicJwk, status: 'active', createdAt: '2026-01-01T00:00:00.000Z' },
-    ],
-    publishedAt: '2026-01-01T00:00:00.000Z',
+    keys: [{ kid: key.kid, jwk: key.publicJwk, status: 'active', createdAt }],
+    publishedAt: createdAt,
   }
   return { digest, manifest, record, blobs, file: fileDigest }
 }

@@ -2,15 +2,12 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { importAdapter } from '@graft/convert/import-adapter.ts'
-import { type Digest, sha256 } from '@graft/sdk/format/digest.ts'
+import { sha256 } from '@graft/sdk/format/digest.ts'
 import { toFloat32 } from '@graft/sdk/format/dtypes.ts'
-import { generateSigningKey, signEnvelope } from '@graft/sdk/format/jws.ts'
 import type { Goldens, Manifest } from '@graft/sdk/format/manifest.ts'
-import { manifestBytes } from '@graft/sdk/format/parse-manifest.ts'
 import { readSafetensors, writeSafetensors } from '@graft/sdk/format/safetensors.ts'
-import { goldensStatement, statementBytes } from '@graft/sdk/format/statements.ts'
 import type { BaseRecord } from '@graft/sdk/protocol/registry-api.ts'
-import type { Published } from './published.ts'
+import { type Published, signVersion } from './published.ts'
 
 export const STORY = join(import.meta.dirname, '../../../../shared/data/bases/tinystories-656k')
 export const storyAbsent = !existsSync(STORY)
@@ -62,37 +59,11 @@ export async function publishStory(
     ),
     origin: null,
   }
-  const bytes = manifestBytes(manifest)
-  const digest = await sha256(bytes)
   const logits = await read('goldens.safetensors')
   const facts = JSON.parse(new TextDecoder().decode(await read('goldens.json'))) as Goldens
   const goldens: Goldens = {
     ...facts,
     logits: { sha256: await sha256(logits), size: logits.length },
   }
-  const key = await generateSigningKey()
-  const statement = statementBytes(goldensStatement(manifest.name, digest, goldens))
-  return {
-    digest,
-    manifest,
-    file: fileDigest,
-    blobs: new Map<Digest, Uint8Array>([
-      [fileDigest, file],
-      [goldens.logits.sha256, logits],
-    ]),
-    record: {
-      digest,
-      envelope: await signEnvelope(bytes, 'graft-manifest+jws', [key]),
-      attestations: [await signEnvelope(statement, 'graft-attestation+jws', [key])],
-      keys: [
-        {
-          kid: key.kid,
-          jwk: key.publicJwk,
-          status: 'active',
-          createdAt: '2026-01-01T00:00:00.000Z',
-        },
-      ],
-      publishedAt: '2026-01-01T00:00:00.000Z',
-    },
-  }
+  return signVersion({ manifest, file, goldens: { goldens, blob: logits } })
 }

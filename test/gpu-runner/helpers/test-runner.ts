@@ -5,9 +5,10 @@ import { createRunner, type Runner, type RunnerDeps } from '@graft/runner/app.ts
 import type { EngineInfo } from '@graft/runner/engine/engine.ts'
 import type { TextCodec } from '@graft/runner/tokenizer/tokenizer.ts'
 import type { BaseDescription } from '@graft/sdk/format/base-identity.ts'
-import { generateSigningKey, type SigningKey, signJwt } from '@graft/sdk/format/jws.ts'
+import { generateSigningKey, type SigningKey } from '@graft/sdk/format/jws.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
 import type { Frame, GenerateRequest } from '@graft/sdk/protocol/runner-api.ts'
+import { createFleetCaller, framesOf } from './fleet-caller.ts'
 import { GREEDY } from './greedy.ts'
 import { createTestRegistry, describeTestBase, type TestRegistry } from './published.ts'
 import { createScriptedEngine, type ScriptedEngine, VOCAB } from './scripted-engine.ts'
@@ -65,11 +66,7 @@ export async function startTestRunner(
     key,
   }
   const runner = createRunner(deps)
-  const token = (claims: Record<string, unknown> = {}) => {
-    const iat = Math.floor(Date.now() / 1000)
-    const all = { iss: 'edge', aud: 'r1', role: 'edge', iat, exp: iat + 60, ...claims }
-    return signJwt(all, 'graft-fleet+jwt', fleetKey)
-  }
+  const { token, ask } = createFleetCaller(() => runner, fleetKey)
   const request: TestRunner['request'] = async (change = {}) => {
     const body: GenerateRequest = {
       requestId: 'req_1',
@@ -86,15 +83,7 @@ export async function startTestRunner(
     }
     return { ...body, requestHash: change.requestHash ?? (await requestHash(body)) }
   }
-  const post: TestRunner['post'] = async (path, body, signal) =>
-    runner.fetch(
-      new Request(`http://runner${path}`, {
-        method: 'POST',
-        headers: { authorization: `Bearer ${await token()}` },
-        body: JSON.stringify(body),
-        ...(signal ? { signal } : {}),
-      }),
-    )
+  const post: TestRunner['post'] = (path, body, signal) => ask('POST', path, body, signal)
   return {
     runner,
     engine,
@@ -106,15 +95,7 @@ export async function startTestRunner(
     token,
     request,
     post,
-    async frames(change) {
-      const response = await post('/v1/generate', await request(change))
-      const text = await response.text()
-      if (!response.ok) throw JSON.parse(text).error
-      return text
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as Frame)
-    },
+    frames: async (change) => framesOf(await post('/v1/generate', await request(change))),
     async close() {
       await runner[Symbol.asyncDispose]()
       await rm(folder, { recursive: true, force: true })

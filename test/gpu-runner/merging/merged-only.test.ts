@@ -7,18 +7,13 @@ import { createMergingEngine } from '@graft/runner/engine/merged/merging-engine.
 import { openMergedEngine } from '@graft/runner/engine/merged/open-merged.ts'
 import { openEngine } from '@graft/runner/engine/open-engine.ts'
 import { createTrafficWindow } from '@graft/runner/merging/traffic.ts'
-import { generateSigningKey, signJwt, verifyCompact } from '@graft/sdk/format/jws.ts'
+import { generateSigningKey } from '@graft/sdk/format/jws.ts'
 import { readSafetensors } from '@graft/sdk/format/safetensors.ts'
-import type { RunnerReceipt } from '@graft/sdk/protocol/receipts.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
-import type {
-  Frame,
-  GenerateRequest,
-  MergeStatus,
-  RunnerStatus,
-} from '@graft/sdk/protocol/runner-api.ts'
+import type { GenerateRequest, MergeStatus, RunnerStatus } from '@graft/sdk/protocol/runner-api.ts'
 import { afterEach, describe, expect, it } from 'vitest'
 import { DENSE, publishDense, readDenseFacts } from '../helpers/dense-adapters.ts'
+import { createFleetCaller, framesOf, receiptOf } from '../helpers/fleet-caller.ts'
 import { GREEDY } from '../helpers/greedy.ts'
 import { createTestRegistry, type Published } from '../helpers/published.ts'
 import { idsOf, letters } from '../helpers/test-runner.ts'
@@ -63,15 +58,7 @@ async function openRunner(forms: number | null) {
     clock: () => new Date(),
     ...(merging ? { merging: { engine: merging, traffic, auto: null, rebuildMs: 1 } } : {}),
   })
-  const ask = async (method: string, path: string, body?: unknown): Promise<Response> => {
-    const iat = Math.floor(Date.now() / 1000)
-    const claims = { iss: 'edge', aud: 'r1', role: 'edge', iat, exp: iat + 60 }
-    const authorization = `Bearer ${await signJwt(claims, 'graft-fleet+jwt', fleetKey)}`
-    const init = { method, headers: { authorization } }
-    return runner.fetch(
-      new Request(`http://runner${path}`, body ? { ...init, body: JSON.stringify(body) } : init),
-    )
-  }
+  const { ask } = createFleetCaller(() => runner, fleetKey)
   return {
     runner,
     ask,
@@ -89,21 +76,8 @@ async function openRunner(forms: number | null) {
         ...change,
       }
       const sent = { ...body, requestHash: await requestHash(body) }
-      const response = await ask('POST', '/v1/generate', sent)
-      const text = await response.text()
-      if (!response.ok) throw JSON.parse(text).error
-      const frames = text
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as Frame)
-      const done = frames.at(-1)!
-      if (done.type !== 'done') throw done
-      const { payload } = await verifyCompact<RunnerReceipt>(
-        done.receipt,
-        'graft-runner-receipt+jws',
-        [key.publicJwk],
-      )
-      return { ids: idsOf(frames), receipt: payload }
+      const frames = await framesOf(await ask('POST', '/v1/generate', sent))
+      return { ids: idsOf(frames), receipt: await receiptOf(frames, key) }
     },
     status: async () => (await (await ask('GET', '/v1/merges')).json()) as MergeStatus,
     async close() {

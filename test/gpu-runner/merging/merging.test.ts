@@ -10,16 +10,12 @@ import { openEngine } from '@graft/runner/engine/open-engine.ts'
 import type { MergeEvent, MergingOptions } from '@graft/runner/merging/merging.ts'
 import { createTrafficWindow } from '@graft/runner/merging/traffic.ts'
 import { openTokenizer } from '@graft/runner/tokenizer/open-tokenizer.ts'
-import {
-  generateSigningKey,
-  type SigningKey,
-  signJwt,
-  verifyCompact,
-} from '@graft/sdk/format/jws.ts'
+import { generateSigningKey, type SigningKey } from '@graft/sdk/format/jws.ts'
 import type { RunnerReceipt } from '@graft/sdk/protocol/receipts.ts'
 import { requestHash } from '@graft/sdk/protocol/request-hash.ts'
-import type { Frame, GenerateRequest, MergeStatus } from '@graft/sdk/protocol/runner-api.ts'
+import type { GenerateRequest, MergeStatus } from '@graft/sdk/protocol/runner-api.ts'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createFleetCaller, framesOf, receiptOf } from '../helpers/fleet-caller.ts'
 import { GREEDY } from '../helpers/greedy.ts'
 import { createTestRegistry, type Published } from '../helpers/published.ts'
 import { publishStory, STORY, storyAbsent } from '../helpers/story.ts'
@@ -72,15 +68,7 @@ async function openMergeRunner(options: Partial<MergingOptions> = {}): Promise<M
     adapter,
     events,
     spoil: null,
-    async ask(method, path, body) {
-      const iat = Math.floor(Date.now() / 1000)
-      const claims = { iss: 'edge', aud: 'r1', role: 'edge', iat, exp: iat + 60 }
-      const authorization = `Bearer ${await signJwt(claims, 'graft-fleet+jwt', fleetKey!)}`
-      const init = { method, headers: { authorization } }
-      return runner.fetch(
-        new Request(`http://runner${path}`, body ? { ...init, body: JSON.stringify(body) } : init),
-      )
-    },
+    ask: createFleetCaller(() => runner, fleetKey!).ask,
     async call(change = {}) {
       const body: GenerateRequest = {
         requestId: 'req_1',
@@ -96,21 +84,8 @@ async function openMergeRunner(options: Partial<MergingOptions> = {}): Promise<M
         ...change,
       }
       const sent = { ...body, requestHash: await requestHash(body) }
-      const response = await t.ask('POST', '/v1/generate', sent)
-      const text = await response.text()
-      if (!response.ok) throw JSON.parse(text).error
-      const frames = text
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as Frame)
-      const done = frames.at(-1)!
-      if (done.type !== 'done') throw new Error(`the answer ended with ${JSON.stringify(done)}`)
-      const { payload } = await verifyCompact<RunnerReceipt>(
-        done.receipt,
-        'graft-runner-receipt+jws',
-        [key!.publicJwk],
-      )
-      return { ids: idsOf(frames), receipt: payload }
+      const frames = await framesOf(await t.ask('POST', '/v1/generate', sent))
+      return { ids: idsOf(frames), receipt: await receiptOf(frames, key!) }
     },
     async close() {
       await runner[Symbol.asyncDispose]()

@@ -3,24 +3,17 @@
  *
  *     node mutate.ts out && python mutate.py out
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readOrtAdapter } from '@graft/convert/onnx/read-adapter.ts'
 import { heldBytes } from '@graft/sdk/format/byte-source.ts'
 import { isGraftError } from '@graft/sdk/format/errors.ts'
+import { createBelow, folderToWrite } from '../mutations.ts'
 import { adapterOf } from './helpers.ts'
 
 const FILES = 5000
-const [, , folder] = process.argv
-if (folder === undefined) throw new Error('give a folder to write to')
-mkdirSync(folder, { recursive: true })
-
-/** The same numbers every time (Numerical Recipes' generator, upper bits). */
-let state = 7
-function below(limit: number): number {
-  state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-  return Math.floor((state / 2 ** 32) * limit)
-}
+const folder = folderToWrite()
+const below = createBelow()
 
 function mutated(source: Uint8Array): Uint8Array {
   const bytes = source.slice()

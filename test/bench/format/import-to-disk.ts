@@ -1,0 +1,27 @@
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { nodeHash } from '@graft/cli/node-hash.ts'
+import { importSource } from '@graft/convert/import-adapter.ts'
+import { CHUNK_BYTES, chunksOf } from '@graft/sdk/format/byte-source.ts'
+import type { Manifest } from '@graft/sdk/format/manifest.ts'
+import type { BigAdapter } from './big-adapter.ts'
+import { fileSource } from './file-source.ts'
+
+/** The canonical file on disk, beside its source, every proof taken. */
+export async function importToDisk({ folder, base }: BigAdapter): Promise<Manifest> {
+  await using config = await fileSource(join(folder, 'adapter_config.json'))
+  await using weights = await fileSource(join(folder, 'adapter_model.safetensors'))
+  const files = new Map([
+    ['adapter_config.json', config],
+    ['adapter_model.safetensors', weights],
+  ])
+  const made = await importSource({
+    ...{ files, base, name: '@bench/big', version: '1.0.0' },
+    createHash: nodeHash,
+  })
+  const out = await open(join(folder, 'adapter.safetensors'), 'w')
+  const room = new Uint8Array(CHUNK_BYTES)
+  for await (const chunk of chunksOf(made.safetensors, room)) await out.write(chunk)
+  await out.close()
+  return made.manifest
+}
