@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { openInput } from '@graft/cli/files.ts'
 import { createRegistryClient } from '@graft/sdk/client/registry-client.ts'
 import { baseDigest } from '@graft/sdk/format/base-identity.ts'
 import { fromHex } from '@graft/sdk/format/digest.ts'
 import { generateSigningKey } from '@graft/sdk/format/jws.ts'
 import { type Bench, NOTHING } from './bench.ts'
 import { writeBigAdapter } from './format/big-adapter.ts'
-import { fileSource } from './format/file-source.ts'
 import { importToDisk } from './format/import-to-disk.ts'
 import { rounded } from './statistics.ts'
 import { startRegistry } from './tiers/start-registry.ts'
@@ -54,8 +54,9 @@ export const publish: Bench = {
     const { now: idle } = await memoryOf(pid)
     await resetPeak(pid)
     let begin = performance.now()
-    await using source = await fileSource(join(folder, 'adapter.safetensors'))
-    await client.publish({ manifest, safetensors: source, keys: [key] })
+    await using input = await openInput(join(folder, 'adapter.safetensors'))
+    const [source] = input.files.values()
+    await client.publish({ manifest, safetensors: source!, keys: [key] })
     const inside = (performance.now() - begin) / 1000
     const { peak: peakIn } = await memoryOf(pid)
     progress(`in: ${inside.toFixed(1)} s, ${((peakIn - idle) / 1e6).toFixed(0)} MB more`)

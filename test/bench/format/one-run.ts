@@ -1,10 +1,10 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { openInput } from '@graft/cli/files.ts'
 import { nodeHash } from '@graft/cli/node-hash.ts'
 import { manifestBytes, parseManifest } from '@graft/sdk/format/parse-manifest.ts'
 import { verifyAdapter } from '@graft/sdk/format/verify-adapter.ts'
 import type { BigAdapter } from './big-adapter.ts'
-import { fileSource } from './file-source.ts'
 import { importToDisk } from './import-to-disk.ts'
 
 export interface OneRun {
@@ -21,8 +21,9 @@ async function importOnce(adapter: BigAdapter): Promise<void> {
 
 async function verifyOnce({ folder, base }: BigAdapter): Promise<void> {
   const manifest = parseManifest(await readFile(join(folder, 'adapter.json')))
-  await using file = await fileSource(join(folder, 'adapter.safetensors'))
-  await verifyAdapter(manifest, file, base.tensors, { createHash: nodeHash })
+  await using input = await openInput(join(folder, 'adapter.safetensors'))
+  const [file] = input.files.values()
+  await verifyAdapter(manifest, file!, base.tensors, { createHash: nodeHash })
 }
 
 // A process of its own for every run: what one held is no part of the next one's peak.
